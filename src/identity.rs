@@ -1,0 +1,17 @@
+//! Who is calling: from a header to a [`Caller`], or to the reason why not.
+//!
+//! [`credential`] reads the one place where a credential may be. [`token`] judges tokens by the keys that
+//! [`keys`] holds for each issuer; [`endpoint_key`] compares keys. Nothing here decides what a caller may do.
+
+pub mod caller;
+pub mod claims;
+pub mod credential;
+pub mod directory;
+pub mod endpoint_key;
+pub mod fetch;
+pub mod issuer;
+pub mod jwks;
+pub mod jws;
+pub mod keys;
+pub mod token;
+pub mod vault;

@@ -1,0 +1,180 @@
+//! Documents from issuers and directories: small, quick, JSON, from the address that was asked and no other.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::issuer::Transport;
+
+/// Time for a document, from connect to its last byte.
+const TIME: Duration = Duration::from_secs(5);
+
+/// Why a document could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// Nobody there, no trust, or not in time.
+    #[error("{url} cannot be reached: {why}")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// An answer that is not the document.
+    #[error("{url} answered {what}")]
+    Answer {
+        /// The address.
+        url: String,
+        /// What came instead.
+        what: String,
+    },
+    /// The roots to trust cannot be read.
+    #[error("cannot make a TLS client: {0}")]
+    Roots(String),
+}
+
+/// A document and how long its sender lets it be kept.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// `max-age` of its `Cache-Control`.
+    pub max_age: Option<Duration>,
+}
+
+/// What [`fetch`](Fetch::fetch) needs to know.
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    /// The address.
+    pub url: &'a str,
+    /// A JSON body; the request is then a POST.
+    pub body: Option<serde_json::Value>,
+    /// A bearer token to present.
+    pub bearer: Option<&'a str>,
+    /// The most bytes that are taken.
+    pub limit: usize,
+}
+
+/// Gets documents.
+#[async_trait]
+pub trait Fetch: Send + Sync + std::fmt::Debug {
+    /// Gets one JSON document.
+    async fn fetch(&self, ask: Ask<'_>) -> Result<Document, FetchError>;
+}
+
+/// Gets documents over the network: no redirects, no proxies, one time limit over all.
+#[derive(Debug, Clone)]
+pub struct HttpFetch {
+    client: reqwest::Client,
+    allow_http: bool,
+}
+
+impl HttpFetch {
+    /// A client that trusts the system's roots, or those of the transport's file.
+    pub fn new(transport: &Transport) -> Result<HttpFetch, FetchError> {
+        let wrong = |error: &dyn std::fmt::Display| FetchError::Roots(error.to_string());
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(TIME)
+            .connect_timeout(TIME)
+            .pool_max_idle_per_host(1)
+            .user_agent(concat!("scoregate/", env!("CARGO_PKG_VERSION")));
+        if let Some(file) = &transport.ca_file {
+            builder = builder.tls_backend_preconfigured(client_config(file)?);
+        }
+        let client = builder.build().map_err(|error| wrong(&error))?;
+        Ok(HttpFetch {
+            client,
+            allow_http: transport.allow_http,
+        })
+    }
+}
+
+/// TLS towards servers whose certificates chain to the roots in this file.
+pub fn client_config(roots: &Path) -> Result<ClientConfig, FetchError> {
+    let wrong = |error: &dyn std::fmt::Display| FetchError::Roots(format!("{}: {error}", roots.display()));
+    let mut store = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(roots).map_err(|error| wrong(&error))? {
+        store
+            .add(certificate.map_err(|error| wrong(&error))?)
+            .map_err(|error| wrong(&error))?;
+    }
+    if store.is_empty() {
+        return Err(wrong(&"it holds no certificate"));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(config
+        .map_err(|error| wrong(&error))?
+        .with_root_certificates(store)
+        .with_no_client_auth())
+}
+
+#[async_trait]
+impl Fetch for HttpFetch {
+    async fn fetch(&self, ask: Ask<'_>) -> Result<Document, FetchError> {
+        let unreachable = |error: reqwest::Error| {
+            // The innermost cause is the one that says what to do.
+            let error = error.without_url();
+            let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+            let why = causes
+                .last()
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            FetchError::Unreachable {
+                url: ask.url.to_owned(),
+                why,
+            }
+        };
+        let answer = |what: String| FetchError::Answer {
+            url: ask.url.to_owned(),
+            what,
+        };
+        if !ask.url.starts_with("https://") && !(self.allow_http && ask.url.starts_with("http://")) {
+            return Err(answer("an address that is not https".to_owned()));
+        }
+        let mut request = match &ask.body {
+            Some(body) => self.client.post(ask.url).json(body),
+            None => self.client.get(ask.url),
+        };
+        if let Some(token) = ask.bearer {
+            request = request.bearer_auth(token);
+        }
+        let mut response = request
+            .header("accept", "application/json")
+            .send()
+            .await
+            .map_err(unreachable)?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(answer(format!("status {}", response.status().as_u16())));
+        }
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
+        if !header("content-type").to_ascii_lowercase().contains("json") {
+            return Err(answer("something that is not JSON".to_owned()));
+        }
+        let max_age = header("cache-control")
+            .split(',')
+            .find_map(|part| part.trim().strip_prefix("max-age="))
+            .and_then(|seconds| seconds.parse().ok())
+            .map(Duration::from_secs);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if bytes.len() + chunk.len() > ask.limit {
+                return Err(answer(format!("more than {} bytes", ask.limit)));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Document { bytes, max_age })
+    }
+}

@@ -1,0 +1,210 @@
+//! The master key: it encrypts endpoint keys at rest and keys the digests that they are compared by.
+
+use std::fmt;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{hkdf, hmac, rand};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+/// Why there is no master key, or why something cannot be opened with it.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The file cannot be read or written.
+    #[error("master key {}: {why}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// What was sealed does not open.
+    #[error(
+        "a stored key does not open with this master key; restore the master key that belongs to the store"
+    )]
+    Sealed,
+    /// The operating system gives no random bytes, or the cipher failed.
+    #[error("cryptography failed")]
+    Crypto,
+}
+
+/// What is done with the master key. Its bytes are not kept beyond the derivation.
+pub struct Vault {
+    cipher: RandomizedNonceKey,
+    pepper: hmac::Key,
+    fingerprint: [u8; 8],
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Vault(…)")
+    }
+}
+
+struct Bytes32;
+
+impl hkdf::KeyType for Bytes32 {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+impl Vault {
+    /// A vault whose key lives only as long as the process.
+    pub fn ephemeral() -> Result<Vault, VaultError> {
+        let mut master = Zeroizing::new([0_u8; 32]);
+        rand::fill(&mut *master).map_err(|_| VaultError::Crypto)?;
+        Vault::derive(&master)
+    }
+
+    /// Opens the master key in a file of mode 0600, 32 bytes as base64. Makes the file if it is not there and `create` is set.
+    pub fn open(file: &Path, create: bool) -> Result<Vault, VaultError> {
+        let wrong = |why: String| VaultError::File {
+            file: file.to_owned(),
+            why,
+        };
+        if create && !file.exists() {
+            let mut master = Zeroizing::new([0_u8; 32]);
+            rand::fill(&mut *master).map_err(|_| VaultError::Crypto)?;
+            let mut options = std::fs::OpenOptions::new();
+            let made = options.write(true).create_new(true).mode(0o600).open(file);
+            let mut made = made.map_err(|error| wrong(format!("cannot be made: {error}")))?;
+            let text = Zeroizing::new(STANDARD.encode(*master) + "\n");
+            made.write_all(text.as_bytes())
+                .and_then(|()| made.sync_all())
+                .map_err(|error| wrong(format!("cannot be written: {error}")))?;
+        }
+        let metadata = std::fs::metadata(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            return Err(wrong("others may read it; run chmod 600 on it".to_owned()));
+        }
+        let text =
+            std::fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let text = Zeroizing::new(text);
+        let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).ok();
+        let master = bytes
+            .and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok())
+            .map(Zeroizing::new);
+        let master = master.ok_or_else(|| {
+            wrong("is not 32 bytes as base64; `openssl rand -base64 32` makes one".to_owned())
+        })?;
+        Vault::derive(&master)
+    }
+
+    fn derive(master: &[u8; 32]) -> Result<Vault, VaultError> {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"scoregate").extract(master);
+        let expand = |purpose: &[u8]| -> Result<Zeroizing<[u8; 32]>, VaultError> {
+            let mut key = Zeroizing::new([0_u8; 32]);
+            prk.expand(&[purpose], Bytes32)
+                .and_then(|okm| okm.fill(&mut *key))
+                .map_err(|_| VaultError::Crypto)?;
+            Ok(key)
+        };
+        let cipher = RandomizedNonceKey::new(&AES_256_GCM, &*expand(b"endpoint keys at rest")?);
+        let pepper = hmac::Key::new(hmac::HMAC_SHA256, &*expand(b"endpoint key digests")?);
+        let mut fingerprint = [0; 8];
+        let full = expand(b"fingerprint")?;
+        fingerprint
+            .iter_mut()
+            .zip(full.iter())
+            .for_each(|(to, from)| *to = *from);
+        Ok(Vault {
+            cipher: cipher.map_err(|_| VaultError::Crypto)?,
+            pepper,
+            fingerprint,
+        })
+    }
+
+    /// Tells one master key from another; a store remembers it.
+    pub fn fingerprint(&self) -> String {
+        self.fingerprint
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// HMAC-SHA-256 under the pepper.
+    pub fn digest(&self, secret: &str) -> [u8; 32] {
+        let tag = hmac::sign(&self.pepper, secret.as_bytes());
+        let mut digest = [0; 32];
+        digest
+            .iter_mut()
+            .zip(tag.as_ref())
+            .for_each(|(to, from)| *to = *from);
+        digest
+    }
+
+    /// Encrypts a secret for one place; it opens only with the same context.
+    pub fn seal(&self, secret: &str, context: &str) -> Result<String, VaultError> {
+        let mut text = secret.as_bytes().to_vec();
+        let nonce = self
+            .cipher
+            .seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut text);
+        let nonce = nonce.map_err(|_| VaultError::Crypto)?;
+        let mut sealed = nonce.as_ref().to_vec();
+        sealed.extend_from_slice(&text);
+        Ok(STANDARD.encode(sealed))
+    }
+
+    /// Decrypts what was sealed with the same context.
+    pub fn unseal(&self, sealed: &str, context: &str) -> Result<Zeroizing<String>, VaultError> {
+        let bytes = STANDARD.decode(sealed).map_err(|_| VaultError::Sealed)?;
+        let (nonce, text) = bytes.split_at_checked(12).ok_or(VaultError::Sealed)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::Sealed)?;
+        let mut text = Zeroizing::new(text.to_vec());
+        let plain = self
+            .cipher
+            .open_in_place(nonce, Aad::from(context.as_bytes()), &mut text);
+        let plain = plain.map_err(|_| VaultError::Sealed)?;
+        String::from_utf8(plain.to_vec())
+            .map(Zeroizing::new)
+            .map_err(|_| VaultError::Sealed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_only_in_its_place() {
+        let vault = Vault::ephemeral().unwrap();
+        let sealed = vault.seal("secret", "a/primary").unwrap();
+        assert_eq!(*vault.unseal(&sealed, "a/primary").unwrap(), "secret");
+        assert!(vault.unseal(&sealed, "b/primary").is_err());
+        assert!(Vault::ephemeral().unwrap().unseal(&sealed, "a/primary").is_err());
+        assert!(!sealed.contains("secret") && format!("{vault:?}") == "Vault(…)");
+    }
+
+    #[test]
+    fn a_master_key_is_made_once_and_must_be_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("master.key");
+        let missing = Vault::open(&file, false).unwrap_err().to_string();
+        assert!(
+            missing.contains("master.key") && missing.contains("cannot be read"),
+            "{missing}"
+        );
+        let made = Vault::open(&file, true).unwrap().fingerprint();
+        assert_eq!(Vault::open(&file, true).unwrap().fingerprint(), made);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(
+            Vault::open(&file, true)
+                .unwrap_err()
+                .to_string()
+                .contains("chmod 600")
+        );
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&file, "short").unwrap();
+        assert!(
+            Vault::open(&file, true)
+                .unwrap_err()
+                .to_string()
+                .contains("32 bytes")
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! Online deployments: one version behind an endpoint, and where its instances are.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{DeploymentName, EndpointName};
+use super::scope::WorkspaceRef;
+
+/// The version of HTTP spoken to instances.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// HTTP/1.1; the default, which every model server speaks.
+    #[default]
+    #[serde(rename = "1.1")]
+    Http1,
+    /// HTTP/2: by ALPN over TLS, with prior knowledge in clear text.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+/// The address of one inference server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InstanceUrl {
+    /// TLS to the instance.
+    pub tls: bool,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Why a text is no instance address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an instance address: write http://host:port or https://host:port, without a path")]
+pub struct InstanceUrlError(String);
+
+impl InstanceUrl {
+    /// `host:port` as a `Host` header and a socket address want it.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl TryFrom<String> for InstanceUrl {
+    type Error = InstanceUrlError;
+
+    fn try_from(text: String) -> Result<InstanceUrl, InstanceUrlError> {
+        let wrong = || InstanceUrlError(text.chars().take(120).collect());
+        let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong()),
+        };
+        let authority = uri.authority().ok_or_else(wrong)?;
+        if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(wrong());
+        }
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let bare = authority.as_str().len() == authority.host().len();
+        let default = if tls { 443 } else { 80 };
+        let port = if bare {
+            default
+        } else {
+            authority.port_u16().ok_or_else(wrong)?
+        };
+        if host.is_empty() || port == 0 {
+            return Err(wrong());
+        }
+        Ok(InstanceUrl { tls, host, port })
+    }
+}
+
+impl From<InstanceUrl> for String {
+    fn from(url: InstanceUrl) -> String {
+        format!("{}://{}", if url.tls { "https" } else { "http" }, url.authority())
+    }
+}
+
+/// Where a deployment's instances are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// A fixed list of inference servers.
+    pub urls: Vec<InstanceUrl>,
+    /// The version of HTTP they speak.
+    #[serde(default)]
+    pub http_version: HttpVersion,
+    /// Certificates that their TLS certificates must chain to, instead of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How many requests instances take, and how long they may need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestSettings {
+    /// From the request's being sent until the response begins.
+    pub request_timeout: Duration,
+    /// Requests that one instance works on at once.
+    pub max_concurrent_requests_per_instance: u32,
+    /// How long a request waits for a free place.
+    pub max_queue_wait: Duration,
+}
+
+impl Default for RequestSettings {
+    /// Azure's defaults: 5 s, one at a time, 0.5 s.
+    fn default() -> Self {
+        RequestSettings {
+            request_timeout: Duration::from_secs(5),
+            max_concurrent_requests_per_instance: 1,
+            max_queue_wait: Duration::from_millis(500),
+        }
+    }
+}
+
+/// One version behind an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Unique in its endpoint.
+    pub name: DeploymentName,
+    /// The endpoint it stands behind.
+    pub endpoint: EndpointName,
+    /// The endpoint's workspace.
+    pub workspace: WorkspaceRef,
+    /// Where its instances are.
+    pub backend: Backend,
+    /// Concurrency and time.
+    #[serde(default)]
+    pub request_settings: RequestSettings,
+    /// Where `/score` leads on an instance.
+    #[serde(default = "default_scoring_path")]
+    pub scoring_path: String,
+    /// Paths that may be called, `*` standing for any rest; `None` for every path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_paths: Option<Vec<String>>,
+    /// The caller's credential goes on to the instance.
+    #[serde(default)]
+    pub forward_authorization: bool,
+    /// The caller's cookies go on to the instance.
+    #[serde(default)]
+    pub forward_cookies: bool,
+    /// Fields of `az ml` that are kept and shown as given: model, environment, instance type and their kind.
+    #[serde(default)]
+    pub carried: BTreeMap<String, serde_json::Value>,
+}
+
+/// `/score`, the path of Azure's own inference server.
+pub fn default_scoring_path() -> String {
+    "/score".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_addresses_have_a_scheme_a_host_and_a_port() {
+        let parse = |text: &str| InstanceUrl::try_from(text.to_owned());
+        assert_eq!(
+            parse("http://10.0.0.5:5001").unwrap().authority(),
+            "10.0.0.5:5001"
+        );
+        assert_eq!(parse("https://[::1]/").unwrap().authority(), "[::1]:443");
+        assert_eq!(
+            String::from(parse("http://models.svc").unwrap()),
+            "http://models.svc:80"
+        );
+        for bad in [
+            "",
+            "10.0.0.5:80",
+            "ftp://a:1",
+            "http://",
+            "http://a:1/score",
+            "http://u:p@a:1",
+            "http://a:99999",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

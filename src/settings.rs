@@ -1,0 +1,320 @@
+//! The configuration file, read strictly into typed values: every mistake is told at once, with its place.
+
+mod data_plane;
+mod identity;
+mod limits;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::model::role::PrincipalId;
+use crate::model::scope::{Scope, WorkspaceRef};
+use crate::rbac::ManagementGroups;
+use crate::yaml::{Form, Mistakes, Reading, parse_all};
+
+pub use data_plane::{DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
+pub use identity::{Entra, Identity, OidcIssuer};
+pub use limits::Limits;
+
+/// Variables with this prefix override fields: `SCOREGATE__DATA_PLANE__LISTEN`.
+const ENV_PREFIX: &str = "SCOREGATE";
+
+/// Everything an operator can set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The listener that clients call.
+    pub data_plane: DataPlane,
+    /// The listener for operators: health and metrics.
+    pub admin: SocketAddr,
+    /// Where resources are kept.
+    pub store: StoreUrl,
+    /// The key that endpoint keys are encrypted with; beside the store if not set.
+    pub master_key: Option<PathBuf>,
+    /// Whose tokens are accepted.
+    pub identity: Identity,
+    /// The workspaces there are; the first is the default.
+    pub workspaces: Vec<Workspace>,
+    /// The tree above subscriptions.
+    pub management_groups: ManagementGroups,
+    /// Principals that hold Owner at `/`.
+    pub owners: Vec<PrincipalId>,
+    /// A directory of resources that is converged at start and on change.
+    pub resources: Option<PathBuf>,
+    /// Bounds on everything.
+    pub limits: Limits,
+    /// What is logged.
+    pub logs: Logs,
+    /// Fields that were understood but have no effect in this version.
+    pub warnings: Vec<String>,
+}
+
+/// A workspace and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Its three names.
+    pub place: WorkspaceRef,
+    /// Azure's region; free text here.
+    pub location: String,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logs {
+    /// Level or filter of the log, such as `info`.
+    pub level: String,
+    /// One record for each scoring request.
+    pub access: bool,
+}
+
+/// Where resources are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// Nowhere: everything is gone at exit.
+    Memory,
+}
+
+impl StoreUrl {
+    /// The directory for what belongs beside the store: the master key, the issuers' last good keys.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            StoreUrl::Sqlite(file) => file.parent(),
+            StoreUrl::Memory => None,
+        }
+    }
+
+    fn read(text: &str) -> Result<StoreUrl, String> {
+        match text {
+            "memory" => Ok(StoreUrl::Memory),
+            text if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+                Err("PostgreSQL is not supported by this version; use sqlite:///path/to/file.db".to_owned())
+            }
+            text => match text.strip_prefix("sqlite://") {
+                Some(path) if !path.is_empty() && !path.ends_with('/') => Ok(StoreUrl::Sqlite(path.into())),
+                _ => Err(format!(
+                    "`{text}` is not a store; use sqlite:///path/to/file.db or memory"
+                )),
+            },
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a configuration file and the environment's overrides.
+    pub fn load(file: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Settings, Mistakes> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Mistakes::of_file(&name, format!("cannot be read: {error}")))?;
+        let base = file.parent().unwrap_or(Path::new("."));
+        Settings::parse(&name, &text, base, env)
+    }
+
+    /// Reads a configuration; relative paths start at `base`.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        base: &Path,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Settings, Mistakes> {
+        let documents = parse_all(name, text)?;
+        if documents.len() > 1 {
+            return Err(Mistakes::of_file(
+                name,
+                "holds more than one YAML document".to_owned(),
+            ));
+        }
+        let reading = Reading::with_env(name, ENV_PREFIX, env);
+        let form = reading.form(documents.first());
+        let settings = Settings::read(&form, base);
+        form.close();
+        Mistakes::check(reading.finish())?;
+        Ok(settings)
+    }
+
+    /// The JSON Schema of the configuration file.
+    pub fn schema() -> serde_json::Value {
+        let reading = Reading::describe();
+        let form = reading.form(None);
+        Settings::read(&form, Path::new("."));
+        let mut schema = form.close();
+        if let Some(fields) = schema.as_object_mut() {
+            fields.insert(
+                "$schema".into(),
+                "https://json-schema.org/draft/2020-12/schema".into(),
+            );
+            fields.insert("title".into(), "scoregate configuration".into());
+        }
+        schema
+    }
+
+    fn read(form: &Form<'_>, base: &Path) -> Settings {
+        let mut warnings = Vec::new();
+        form.section(
+            "control_plane",
+            "The ARM-shaped REST API. Read for its public_url; not served by this version.",
+            |f| {
+                for key in ["listen", "tls"] {
+                    if f.carried(key).is_some() {
+                        warnings.push(format!(
+                            "control_plane.{key}: this version serves no control plane; use `resources:`"
+                        ));
+                    }
+                }
+                f.carried("public_url");
+            },
+        );
+        let data_plane = form.section("data_plane", "The listener that clients call.", |f| {
+            DataPlane::read(f, base)
+        });
+        let admin = form.section(
+            "admin",
+            "The listener for operators: health and metrics; nothing secret.",
+            |f| {
+                f.value("listen", "Address and port; port 0 takes any free one.")
+                    .or(SocketAddr::from(([127, 0, 0, 1], 9090)))
+            },
+        );
+        let store = Self::read_store(form, base);
+        let master_key = form.section(
+            "master_key",
+            "The key that encrypts endpoint keys at rest.",
+            |f| {
+                let file = f.value::<PathBuf>(
+                    "file",
+                    "32 bytes as base64, mode 0600. Made beside the store if it is not set.",
+                );
+                file.optional().map(|file| base.join(file))
+            },
+        );
+        let identity = form.section("identity", "Whose tokens are accepted.", |f| {
+            Identity::read(f, base)
+        });
+        let workspaces = Self::read_workspaces(form);
+        let management_groups = Self::read_management_groups(form);
+        let owners = form
+            .values::<uuid::Uuid>("owners", "Object ids that hold Owner at /.")
+            .unwrap_or_default();
+        let resources = form.value::<PathBuf>(
+            "resources",
+            "A directory of YAML resources, converged at start and on change.",
+        );
+        let resources = resources.optional().map(|directory| base.join(directory));
+        let limits = form.section("limits", "Bounds; none can be switched off.", Limits::read);
+        let logs = form.section("logs", "What is logged, as JSON lines on standard output.", |f| {
+            Logs {
+                level: f
+                    .value("level", "error, warn, info, debug or a tracing filter.")
+                    .or_else(|| "info".to_owned()),
+                access: f.value("access", "One record for each scoring request.").or(true),
+            }
+        });
+        let owners = owners.into_iter().map(PrincipalId).collect();
+        Settings {
+            data_plane,
+            admin,
+            store,
+            master_key,
+            identity,
+            workspaces,
+            management_groups,
+            owners,
+            resources,
+            limits,
+            logs,
+            warnings,
+        }
+    }
+
+    fn read_store(form: &Form<'_>, base: &Path) -> StoreUrl {
+        let doc = "Where resources are kept: sqlite:///path/to/file.db (a relative path has two slashes), or memory.";
+        let text = form
+            .value::<String>("store", doc)
+            .or_else(|| "sqlite:///var/lib/scoregate/scoregate.db".to_owned());
+        match StoreUrl::read(&text) {
+            Ok(StoreUrl::Sqlite(file)) => StoreUrl::Sqlite(base.join(file)),
+            Ok(memory) => memory,
+            Err(problem) => {
+                form.wrong("store", problem, None);
+                StoreUrl::Memory
+            }
+        }
+    }
+
+    fn read_workspaces(form: &Form<'_>) -> Vec<Workspace> {
+        let listed = form.list(
+            "workspaces",
+            "The workspaces there are; the first is the default.",
+            |f| {
+                let subscription = f
+                    .value::<uuid::Uuid>("subscription", "Subscription id.")
+                    .required("give a GUID");
+                let resource_group = f
+                    .value("resource_group", "Resource group.")
+                    .or_else(|| "default".to_owned());
+                let name = f
+                    .value("name", "Workspace name.")
+                    .or_else(|| "default".to_owned());
+                let location = f
+                    .value("location", "Region; free text.")
+                    .or_else(|| "local".to_owned());
+                let place = WorkspaceRef {
+                    subscription: subscription?.to_string(),
+                    resource_group,
+                    name,
+                };
+                if let Err(error) = place.scope() {
+                    f.wrong("name", error.to_string(), None);
+                }
+                Some(Workspace { place, location })
+            },
+        );
+        let mut workspaces: Vec<Workspace> = listed.into_iter().flatten().collect();
+        if workspaces.is_empty() {
+            workspaces.push(Workspace {
+                place: WorkspaceRef {
+                    subscription: uuid::Uuid::nil().to_string(),
+                    resource_group: "default".to_owned(),
+                    name: "default".to_owned(),
+                },
+                location: "local".to_owned(),
+            });
+        }
+        workspaces
+    }
+
+    fn read_management_groups(form: &Form<'_>) -> ManagementGroups {
+        let mut tree = ManagementGroups::default();
+        let group =
+            |name: &str| format!("/providers/Microsoft.Management/managementGroups/{name}").parse::<Scope>();
+        let listed = form.list("management_groups", "The tree above the subscriptions.", |f| {
+            let name = f
+                .value::<String>("name", "The group's id.")
+                .required("give the group a name");
+            let parent = f.value::<String>("parent", "The group above it.").optional();
+            let subscriptions = f
+                .values::<uuid::Uuid>("subscriptions", "Subscriptions right under it.")
+                .unwrap_or_default();
+            let own = group(&name?)
+                .map_err(|error| f.wrong("name", error.to_string(), None))
+                .ok()?;
+            let parent =
+                parent.and_then(|p| group(&p).map_err(|e| f.wrong("parent", e.to_string(), None)).ok());
+            Some((own, parent, subscriptions))
+        });
+        for (own, parent, subscriptions) in listed.into_iter().flatten() {
+            if let Some(parent) = parent {
+                tree.place(&own, &parent);
+            }
+            for subscription in subscriptions {
+                if let Ok(child) = format!("/subscriptions/{subscription}").parse() {
+                    tree.place(&child, &own);
+                }
+            }
+        }
+        tree
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! `data_plane:` — the listener that clients call.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::model::names::EndpointName;
+use crate::yaml::Form;
+
+/// The listener that clients call.
+#[derive(Debug, Clone)]
+pub struct DataPlane {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// What clients call it by; scoring URIs begin with it.
+    pub public_url: String,
+    /// `{endpoint}.{base_domain}` names an endpoint, in lower case.
+    pub base_domain: Option<String>,
+    /// The one endpoint that every request is for.
+    pub single_endpoint: Option<EndpointName>,
+    /// Certificate and key.
+    pub tls: Option<TlsFiles>,
+    /// How an authenticated caller without the right to score is answered.
+    pub unauthorized: Unauthorized,
+    /// How an instance's own errors are passed on.
+    pub model_errors: ModelErrors,
+    /// How requests are spread over processor cores.
+    pub layout: Layout,
+    /// Worker threads.
+    pub workers: usize,
+    /// Proxies in front whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+/// Certificate and private key, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub private_key: PathBuf,
+}
+
+/// How an authenticated caller without the right to score is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unauthorized {
+    /// 403, which tells a caller that another token would not help.
+    Forbidden,
+    /// 401, as Azure's documented table has it.
+    Unauthorized,
+}
+
+/// How an instance's own errors are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelErrors {
+    /// With their own status.
+    Passthrough,
+    /// As 424, Azure's way, for every status but 200.
+    FailedDependency,
+}
+
+/// How requests are spread over processor cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// A runtime for each worker with its own listener; connections stay where they were accepted.
+    PerCore,
+    /// One runtime whose workers take each other's work.
+    WorkStealing,
+}
+
+impl DataPlane {
+    pub(super) fn read(form: &Form<'_>, base: &Path) -> DataPlane {
+        let given = form
+            .value::<SocketAddr>("listen", "Address and port; port 0 takes any free one.")
+            .optional();
+        let listen = given.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
+        let unread = given.is_none() && form.has("listen");
+        let public_url = form.value::<String>(
+            "public_url",
+            "What clients call it by, without a slash at the end.",
+        );
+        let public_url = public_url.or_else(|| "http://127.0.0.1:8080".to_owned());
+        let host = public_url
+            .parse::<http::Uri>()
+            .ok()
+            .filter(|uri| uri.scheme().is_some() && uri.host().is_some());
+        if host.is_none() || public_url.ends_with('/') {
+            form.wrong(
+                "public_url",
+                format!("`{public_url}` is not a URL without a slash at the end"),
+                Some("https://models.example.com"),
+            );
+        }
+        let base_domain = form
+            .value::<String>("base_domain", "`{endpoint}.{base_domain}` names an endpoint.")
+            .optional();
+        let single_endpoint = form
+            .value(
+                "single_endpoint",
+                "The one endpoint that every request is for (sidecar).",
+            )
+            .optional();
+        let tls = form.optional_section("tls", "Certificate and key; clear text without them.", |f| {
+            let certificate = f
+                .value::<PathBuf>("certificate", "The chain as PEM, leaf first.")
+                .required("name a PEM file");
+            let private_key = f
+                .value::<PathBuf>("private_key", "The key as PEM, mode 0600.")
+                .required("name a PEM file");
+            Some(TlsFiles {
+                certificate: base.join(certificate?),
+                private_key: base.join(private_key?),
+            })
+        });
+        let tls = tls.flatten();
+        let insecure = form
+            .value(
+                "insecure_listener",
+                "Accept clear text from other machines (behind a proxy that ends TLS).",
+            )
+            .or(false);
+        if tls.is_none() && !listen.ip().is_loopback() && !insecure && !unread {
+            let problem = format!("{listen} would take tokens and keys in clear text from other machines");
+            form.wrong("listen", problem, Some("set `tls`, listen on 127.0.0.1, or set `insecure_listener: true` behind a proxy that ends TLS"));
+        }
+        let statuses = [
+            ("403", Unauthorized::Forbidden),
+            ("401", Unauthorized::Unauthorized),
+        ];
+        let unauthorized = form.one_of(
+            "unauthorized_status",
+            "Status for a caller without the right to score.",
+            &statuses,
+        );
+        let errors = [
+            ("passthrough", ModelErrors::Passthrough),
+            ("failed_dependency", ModelErrors::FailedDependency),
+        ];
+        let model_errors = form.one_of(
+            "model_errors",
+            "How an instance's own errors are passed on.",
+            &errors,
+        );
+        let layouts = [
+            ("per_core", Layout::PerCore),
+            ("work_stealing", Layout::WorkStealing),
+        ];
+        let layout = form.one_of(
+            "layout",
+            "How requests are spread over processor cores.",
+            &layouts,
+        );
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = form
+            .value::<usize>("workers", "Worker threads; as many as cores if it is not set.")
+            .or(cores);
+        if !(1..=256).contains(&workers) {
+            form.wrong("workers", format!("{workers} is not between 1 and 256"), None);
+        }
+        let trusted_proxies = form.values(
+            "trusted_proxies",
+            "Networks of proxies whose X-Forwarded-For is believed.",
+        );
+        DataPlane {
+            listen,
+            public_url,
+            base_domain: base_domain.map(|domain| domain.trim_matches('.').to_ascii_lowercase()),
+            single_endpoint,
+            tls,
+            unauthorized: unauthorized.or(Unauthorized::Forbidden),
+            model_errors: model_errors.or(ModelErrors::Passthrough),
+            layout: layout.or(Layout::PerCore),
+            workers: workers.clamp(1, 256),
+            trusted_proxies: trusted_proxies.unwrap_or_default(),
+        }
+    }
+}

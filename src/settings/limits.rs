@@ -1,0 +1,74 @@
+//! `limits:` — bounds on everything. Every one can be moved, none can be switched off.
+
+use std::time::Duration;
+
+use crate::yaml::Form;
+
+macro_rules! limits {
+    ($($name:ident: $type:ty = $default:expr, $min:expr, $max:expr, $doc:literal;)*) => {
+        /// Bounds of the data plane.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits { $(#[doc = $doc] pub $name: $type,)* }
+
+        impl Default for Limits {
+            fn default() -> Self { Limits { $($name: $default,)* } }
+        }
+
+        impl Limits {
+            pub(super) fn read(form: &Form<'_>) -> Limits {
+                $(
+                    let $name: $type = form.value(stringify!($name), $doc).or($default);
+                    if !($min..=$max).contains(&$name) {
+                        form.wrong(stringify!($name), format!("{:?} is not between {:?} and {:?}", $name, $min, $max), None);
+                    }
+                )*
+                Limits { $($name,)* }
+            }
+        }
+    };
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const MS: Duration = Duration::from_millis(1);
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+limits! {
+    connections: usize = 10_000, 1, 1_000_000, "Open client connections.";
+    connections_per_address: usize = 1_000, 1, 1_000_000, "Open connections of one client address.";
+    tls_handshake: Duration = secs(10), MS, secs(60), "Time for a TLS handshake.";
+    header_time: Duration = secs(10), MS, secs(300), "Time for a whole request header, from its first byte or from accept.";
+    idle_connection: Duration = secs(60), MS, secs(3600), "Time that a kept connection may lie idle.";
+    write_stall: Duration = secs(30), MS, secs(3600), "Time that a client may take nothing of what is sent to it.";
+    request_line: usize = 16 * KIB, 256, MIB, "Bytes of a request line.";
+    header_field: usize = 24 * KIB, 256, MIB, "Bytes of one header field.";
+    header_bytes: usize = 64 * KIB, KIB, 4 * MIB, "Bytes of all header fields.";
+    header_count: usize = 100, 8, 1_000, "Header fields of a request.";
+    request_body: usize = 100 * MIB, 1, 64 * 1024 * MIB, "Bytes of a request body.";
+    body_progress: Duration = secs(15), MS, secs(3600), "Time without a byte of the request body.";
+    requests_per_endpoint: usize = 1_000, 1, 1_000_000, "Requests in flight for one endpoint.";
+    connect: Duration = secs(1), MS, secs(60), "Time to connect to an instance.";
+    response_idle: Duration = secs(60), MS, secs(3600), "Time without a byte of an instance's response.";
+    request_total: Duration = secs(180), MS, secs(24 * 3600), "Time for a whole request, streams included.";
+    request_timeout_max: Duration = secs(180), MS, secs(24 * 3600), "The longest `request_timeout_ms` a deployment may ask for.";
+    response_header_bytes: usize = 64 * KIB, KIB, 4 * MIB, "Bytes of an instance's response header.";
+    response_header_count: usize = 200, 8, 1_000, "Header fields of an instance's response.";
+    idle_instance_connections: usize = 256, 1, 100_000, "Idle connections kept to one instance by each worker.";
+    idle_instance_time: Duration = secs(4), MS, secs(3600), "Time that an idle connection to an instance is kept; servers commonly close theirs after 5 s.";
+    http2_streams: u32 = 100, 1, 10_000, "Concurrent streams of an HTTP/2 connection.";
+    http2_stream_window: u32 = 64 * 1024, 1_024, 16 << 20, "Flow-control window of an HTTP/2 stream.";
+    http2_connection_window: u32 = 1 << 20, 65_535, 64 << 20, "Flow-control window of an HTTP/2 connection.";
+    http2_pending_resets: usize = 20, 1, 1_000, "Streams reset by a client before they were taken up.";
+    http2_client_errors: usize = 200, 1, 10_000, "Stream errors made by a client on one connection.";
+    token_cache_bytes: usize = 32 * MIB, 64 * KIB, 16 * 1024 * MIB, "Memory for validated tokens.";
+    jwks_refresh: Duration = secs(3600), secs(1), secs(24 * 3600), "Time between refreshes of an issuer's keys.";
+    jwks_cool_down: Duration = secs(30), MS, secs(3600), "Least time between refreshes for unknown key ids.";
+    jwks_max_stale: Duration = secs(24 * 3600), secs(1), secs(30 * 24 * 3600), "Time that keys stay in use while their issuer is unreachable.";
+    group_cache: Duration = secs(300), MS, secs(300), "Time that looked-up groups are kept.";
+    failed_authentications: u32 = 100, 1, 1_000_000, "Failed authentications of one client address in 10 s before they are answered 429.";
+    snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable.";
+    drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after SIGTERM.";
+}
