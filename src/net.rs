@@ -1,0 +1,10 @@
+//! The way in: sockets, TLS, and HTTP connections that are strict, bounded and end in time.
+//!
+//! [`guard`] stands between the socket and hyper's parser and lets through only what [`framing`] finds beyond doubt.
+
+pub mod conn;
+pub mod framing;
+pub mod guard;
+pub mod listener;
+pub mod serve;
+pub mod tls;

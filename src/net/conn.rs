@@ -1,0 +1,152 @@
+//! What one client connection knows of itself, shared by its socket, its requests and its clocks.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::framing::Violation;
+
+/// A client connection.
+#[derive(Debug)]
+pub struct Conn {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// Encrypted.
+    pub tls: bool,
+    opened: Instant,
+    phase: AtomicU8,
+    /// Milliseconds since `opened` at which the phase began.
+    since: AtomicU64,
+    /// Milliseconds since `opened` since which the client takes nothing, plus one; 0 if it does.
+    stalled: AtomicU64,
+    /// Requests that were begun to be answered.
+    begun: AtomicU64,
+    /// Requests that are being answered.
+    busy: AtomicU64,
+    refused: Mutex<Option<(u64, Violation)>>,
+}
+
+/// What a connection is doing, as far as its clocks are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing: between two requests.
+    Idle = 0,
+    /// A head is on its way.
+    Head = 1,
+    /// A request is being worked on; its own clocks run.
+    Busy = 2,
+}
+
+/// Why a connection is ended by its clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// Idle for too long.
+    Idle,
+    /// The head was not complete in time.
+    Head,
+    /// The client takes nothing of what is sent to it.
+    Stalled,
+}
+
+/// The clocks of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnTimes {
+    /// For a whole head.
+    pub header: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// Without a byte being taken.
+    pub stall: Duration,
+}
+
+impl Conn {
+    /// A connection that was just accepted and is expected to send a head.
+    pub fn new(peer: SocketAddr, tls: bool) -> Conn {
+        Conn {
+            peer,
+            tls,
+            opened: Instant::now(),
+            phase: AtomicU8::new(Phase::Head as u8),
+            since: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            refused: Mutex::new(None),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let before = self.phase.swap(phase as u8, Ordering::Relaxed);
+        // A head that arrives in pieces does not start its clock anew.
+        if before != phase as u8 {
+            self.since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn stall(&self, stalled: bool) {
+        let was = self.stalled.load(Ordering::Relaxed);
+        if stalled && was == 0 {
+            self.stalled.store(self.now() + 1, Ordering::Relaxed);
+        } else if !stalled && was != 0 {
+            self.stalled.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn refuse(&self, number: u64, violation: Violation) {
+        *self.refused.lock() = Some((number, violation));
+    }
+
+    /// Begins a request. Gives the violation that stands in its place, if one does.
+    pub fn begin(&self) -> Option<Violation> {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.refused
+            .lock()
+            .filter(|(refused, _)| *refused == number)
+            .map(|(_, violation)| violation)
+    }
+
+    /// Ends a request.
+    pub fn end(&self) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// A violation in the body of the request that was begun last.
+    pub fn broken(&self) -> Option<Violation> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        self.refused
+            .lock()
+            .filter(|(refused, _)| *refused == begun)
+            .map(|(_, violation)| violation)
+    }
+
+    /// Whether the connection has to end, or when to look again.
+    pub fn overdue(&self, times: ConnTimes) -> Result<Duration, Overdue> {
+        let now = self.now();
+        let left = |since: u64, time: Duration| {
+            let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let left = since.saturating_add(time).saturating_sub(now);
+            (left > 0).then(|| Duration::from_millis(left))
+        };
+        let stalled = match self.stalled.load(Ordering::Relaxed) {
+            0 => times.stall,
+            since => left(since - 1, times.stall).ok_or(Overdue::Stalled)?,
+        };
+        let since = self.since.load(Ordering::Relaxed);
+        let busy = self.busy.load(Ordering::Relaxed) > 0;
+        let phase = match self.phase.load(Ordering::Relaxed) {
+            _ if busy => times.header.min(times.idle),
+            1 => left(since, times.header).ok_or(Overdue::Head)?,
+            2 => times.header.min(times.idle),
+            _ => left(since, times.idle).ok_or(Overdue::Idle)?,
+        };
+        Ok(stalled.min(phase).max(Duration::from_millis(5)))
+    }
+}

@@ -1,0 +1,221 @@
+//! One accepted connection, from its first byte to its end.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus::IntCounterVec;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::conn::{Conn, ConnTimes, Overdue};
+use super::framing::{Framing, HeadLimits};
+use super::guard::Guard;
+
+/// What answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// The body of its responses.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    /// Answers one request of a connection.
+    fn answer(
+        self: &Arc<Self>,
+        conn: &Arc<Conn>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// How connections are served.
+#[derive(Debug, Clone)]
+pub struct Protocol {
+    /// Certificates, if the listener is encrypted.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Time for a TLS handshake.
+    pub handshake: Duration,
+    /// Bounds of HTTP/1 heads.
+    pub head: HeadLimits,
+    /// Clocks of a connection.
+    pub times: ConnTimes,
+    /// HTTP/2: concurrent streams.
+    pub streams: u32,
+    /// HTTP/2: window of a stream.
+    pub stream_window: u32,
+    /// HTTP/2: window of a connection.
+    pub connection_window: u32,
+    /// HTTP/2: streams that a client resets before they are taken up.
+    pub pending_resets: usize,
+    /// HTTP/2: stream errors that a client makes.
+    pub client_errors: usize,
+    /// Counts clients that were too slow.
+    pub slow_client: IntCounterVec,
+}
+
+/// The client connection preface of HTTP/2 (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes of one connection's read and write buffers, each.
+const BUFFER: usize = 256 * 1024;
+
+impl Protocol {
+    /// Serves a connection until it ends, or, once `drain` is called, until what it is doing is done.
+    pub async fn serve<S: Service>(&self, stream: TcpStream, service: Arc<S>, drain: CancellationToken) {
+        let Ok(peer) = stream.peer_addr() else { return };
+        // Small answers must not wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let conn = Arc::new(Conn::new(peer, self.tls.is_some()));
+        let Some(tls) = &self.tls else {
+            return self.detect(stream, conn, service, drain).await;
+        };
+        let handshake = TlsAcceptor::from(tls.clone()).accept(stream);
+        match tokio::time::timeout(self.handshake, handshake).await {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                self.http2(
+                    Guard::open(stream, conn.clone(), BytesMut::new()),
+                    conn,
+                    service,
+                    drain,
+                )
+                .await;
+            }
+            Ok(Ok(stream)) => self.http1(stream, BytesMut::new(), conn, service, drain).await,
+            Ok(Err(_)) => {}
+            Err(_) => self.slow_client.with_label_values(&["handshake"]).inc(),
+        }
+    }
+
+    /// Tells HTTP/2 with prior knowledge from HTTP/1 by the first bytes in clear text.
+    async fn detect<S: Service>(
+        &self,
+        mut stream: TcpStream,
+        conn: Arc<Conn>,
+        service: Arc<S>,
+        drain: CancellationToken,
+    ) {
+        let mut first = BytesMut::with_capacity(8 * 1024);
+        let looking = async {
+            loop {
+                match stream.read_buf(&mut first).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+                let seen = first.len().min(PREFACE.len());
+                let same = first.get(..seen) == PREFACE.get(..seen);
+                if !same || seen == PREFACE.len() {
+                    return Some(same);
+                }
+            }
+        };
+        let found = tokio::select! {
+            found = tokio::time::timeout(self.times.header, looking) => found,
+            () = drain.cancelled() => return,
+        };
+        match found {
+            Ok(Some(true)) => {
+                self.http2(Guard::open(stream, conn.clone(), first), conn, service, drain)
+                    .await
+            }
+            Ok(Some(false)) => self.http1(stream, first, conn, service, drain).await,
+            Ok(None) => {}
+            Err(_) => self.slow_client.with_label_values(&["header"]).inc(),
+        }
+    }
+
+    async fn http1<S: Service, I>(
+        &self,
+        stream: I,
+        first: BytesMut,
+        conn: Arc<Conn>,
+        service: Arc<S>,
+        drain: CancellationToken,
+    ) where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let guard = Guard::strict(stream, conn.clone(), Framing::new(self.head), first);
+        let shared = conn.clone();
+        let answer = service_fn(move |request| {
+            let (service, conn) = (service.clone(), shared.clone());
+            async move { Ok::<_, Infallible>(service.answer(&conn, request).await) }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .max_headers(self.head.count)
+            .max_buf_size(BUFFER.max(self.head.line + self.head.fields + 1024));
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));
+        self.run(connection.as_mut(), &conn, drain, |connection| {
+            connection.graceful_shutdown()
+        })
+        .await;
+    }
+
+    async fn http2<S: Service, I>(
+        &self,
+        guard: Guard<I>,
+        conn: Arc<Conn>,
+        service: Arc<S>,
+        drain: CancellationToken,
+    ) where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let shared = conn.clone();
+        let answer = service_fn(move |request| {
+            let (service, conn) = (service.clone(), shared.clone());
+            async move { Ok::<_, Infallible>(service.answer(&conn, request).await) }
+        });
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.streams)
+            .initial_stream_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_pending_accept_reset_streams(self.pending_resets)
+            .max_local_error_reset_streams(self.client_errors)
+            .max_header_list_size(u32::try_from(self.head.fields).unwrap_or(u32::MAX))
+            .max_send_buf_size(BUFFER)
+            .keep_alive_interval(self.times.idle)
+            .keep_alive_timeout(self.times.header);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));
+        self.run(connection.as_mut(), &conn, drain, |connection| {
+            connection.graceful_shutdown()
+        })
+        .await;
+    }
+
+    /// Drives a connection under its clocks. One timer serves them all and is set again only when it fires,
+    /// so that a request costs no timer of its own.
+    async fn run<F: Future>(
+        &self,
+        mut connection: std::pin::Pin<&mut F>,
+        conn: &Conn,
+        drain: CancellationToken,
+        shut_down: impl Fn(std::pin::Pin<&mut F>),
+    ) {
+        let mut timer = std::pin::pin!(tokio::time::sleep(self.times.header.min(self.times.idle)));
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => return,
+                () = drain.cancelled(), if !draining => {
+                    draining = true;
+                    shut_down(connection.as_mut());
+                }
+                () = timer.as_mut() => match conn.overdue(self.times) {
+                    Ok(left) => timer.as_mut().reset((Instant::now() + left).into()),
+                    Err(Overdue::Idle) => return,
+                    Err(Overdue::Head) => return self.slow_client.with_label_values(&["header"]).inc(),
+                    Err(Overdue::Stalled) => return self.slow_client.with_label_values(&["write"]).inc(),
+                }
+            }
+        }
+    }
+}

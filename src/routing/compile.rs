@@ -1,0 +1,263 @@
+//! From resources to a snapshot. What carries state from one to the next — turns, places, connections — is handed on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::PathAndQuery;
+use tokio::sync::Semaphore;
+
+use super::snapshot::{AuthRoute, DeploymentRoute, EndpointRoute, Snapshot};
+use super::split::{Split, Turns};
+use crate::identity::endpoint_key::KeyDigests;
+use crate::model::deployment::Deployment;
+use crate::model::endpoint::{AuthMode, Endpoint};
+use crate::model::resource::Resource;
+use crate::model::role::RoleAssignment;
+use crate::rbac::{Action, ManagementGroups, PatternError, Policy, PolicyInput, SCORE};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::EndpointFacts;
+use crate::upstream::{Bounds, Instance, InstanceKey};
+
+/// Why resources do not make a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// A deny assignment that cannot be read would open what it should close.
+    #[error("a deny assignment cannot be read: {0}")]
+    Denial(#[from] PatternError),
+    /// Something about an endpoint or deployment cannot be used.
+    #[error("{what} `{name}`: {why}")]
+    Resource {
+        /// `endpoint` or `deployment`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What compilation needs besides resources.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    /// Grants that the settings make.
+    pub owners: Vec<RoleAssignment>,
+    /// The tree above subscriptions.
+    pub groups: ManagementGroups,
+    /// Where deployments are counted.
+    pub metrics: Metrics,
+    /// Worker threads.
+    pub workers: usize,
+    /// Time to connect to an instance.
+    pub connect: Duration,
+    /// Bounds of connections to instances.
+    pub bounds: Bounds,
+    /// Requests in flight for one endpoint.
+    pub requests_per_endpoint: usize,
+    /// The longest request timeout that counts.
+    pub request_timeout_max: Duration,
+}
+
+type Instances = HashMap<InstanceKey, Arc<Instance>>;
+
+impl Compiler {
+    /// Compiles resources; `previous` hands on what lives longer than a snapshot.
+    pub fn compile<'a>(
+        &self,
+        revision: u64,
+        resources: impl Iterator<Item = &'a Resource>,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, CompileError> {
+        let mut input = PolicyInput {
+            groups: self.groups.clone(),
+            ..PolicyInput::default()
+        };
+        input.assignments.extend(&self.owners);
+        let (mut endpoints, mut deployments): (Vec<&Endpoint>, HashMap<&str, Vec<&Deployment>>) =
+            Default::default();
+        for resource in resources {
+            match resource {
+                Resource::Endpoint(endpoint) => endpoints.push(endpoint),
+                Resource::Deployment(deployment) => {
+                    deployments
+                        .entry(deployment.endpoint.key())
+                        .or_default()
+                        .push(deployment);
+                }
+                Resource::RoleDefinition(role) => input.roles.push(role),
+                Resource::RoleAssignment(grant) => input.assignments.push(grant),
+                Resource::DenyAssignment(denial) => input.denials.push(denial),
+            }
+        }
+        let policy = Policy::compile(&input)?;
+        let mut instances = previous.map(known_instances).unwrap_or_default();
+        let mut routes = HashMap::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let key = endpoint.name.key();
+            let own = deployments.remove(key).unwrap_or_default();
+            let before = previous.and_then(|snapshot| snapshot.endpoints.get(key));
+            let route = self.endpoint(endpoint, own, &policy, before, &mut instances)?;
+            if routes.insert(key.to_owned(), Arc::new(route)).is_some() {
+                let why = "two workspaces have one of this name; a name is unique in a gateway".to_owned();
+                return Err(CompileError::Resource {
+                    what: "endpoint",
+                    name: key.to_owned(),
+                    why,
+                });
+            }
+        }
+        let score = policy.prepare(Action::control(SCORE));
+        Ok(Snapshot {
+            revision,
+            policy,
+            score,
+            endpoints: routes,
+        })
+    }
+
+    fn endpoint(
+        &self,
+        endpoint: &Endpoint,
+        mut deployments: Vec<&Deployment>,
+        policy: &Policy,
+        before: Option<&Arc<EndpointRoute>>,
+        instances: &mut Instances,
+    ) -> Result<EndpointRoute, CompileError> {
+        let wrong = |why: String| CompileError::Resource {
+            what: "endpoint",
+            name: endpoint.name.to_string(),
+            why,
+        };
+        let scope = endpoint.scope().map_err(|error| wrong(error.to_string()))?;
+        let auth = match endpoint.auth_mode {
+            AuthMode::Key => AuthRoute::Key(KeyDigests::of(&endpoint.keys)),
+            AuthMode::AmlToken => AuthRoute::AmlToken,
+            AuthMode::AadToken => AuthRoute::AadToken(policy.place(&scope)),
+        };
+        deployments.sort_by(|a, b| a.name.cmp(&b.name));
+        let shares: HashMap<&str, u8> = endpoint
+            .traffic
+            .shares()
+            .map(|(name, share)| (name.key(), share))
+            .collect();
+        for (name, share) in endpoint.traffic.shares() {
+            if share > 0 && !deployments.iter().any(|deployment| deployment.name == *name) {
+                return Err(wrong(format!(
+                    "traffic goes to `{name}`, and there is no such deployment"
+                )));
+            }
+        }
+        let percentages: Vec<u8> = deployments
+            .iter()
+            .map(|deployment| shares.get(deployment.name.key()).copied().unwrap_or(0))
+            .collect();
+        let mode = endpoint.auth_mode.as_str();
+        let routes = deployments
+            .iter()
+            .map(|deployment| {
+                let before = before.and_then(|route| route.deployment(deployment.name.key()));
+                self.deployment(endpoint, deployment, mode, before, instances)
+                    .map(Arc::new)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(EndpointRoute {
+            facts: Arc::new(EndpointFacts {
+                workspace: endpoint.workspace.clone(),
+                name: endpoint.name.to_string(),
+                auth_mode: mode,
+            }),
+            scope,
+            auth,
+            deployments: routes,
+            split: Split::new(&percentages),
+            turns: before.map_or_else(
+                || Arc::new(Turns::new(self.workers)),
+                |before| before.turns.clone(),
+            ),
+            in_flight: before.map_or_else(
+                || Arc::new(Semaphore::new(self.requests_per_endpoint)),
+                |before| before.in_flight.clone(),
+            ),
+        })
+    }
+
+    fn deployment(
+        &self,
+        endpoint: &Endpoint,
+        deployment: &Deployment,
+        mode: &'static str,
+        before: Option<&Arc<DeploymentRoute>>,
+        instances: &mut Instances,
+    ) -> Result<DeploymentRoute, CompileError> {
+        let wrong = |why: String| CompileError::Resource {
+            what: "deployment",
+            name: deployment.name.to_string(),
+            why,
+        };
+        let backend = &deployment.backend;
+        let mut own = Vec::with_capacity(backend.urls.len());
+        for url in &backend.urls {
+            let key = InstanceKey::of(url, backend);
+            let instance = match instances.get(&key) {
+                Some(known) => known.clone(),
+                None => {
+                    let made = Instance::new(url, backend, self.connect, self.bounds, self.workers)
+                        .map_err(wrong)?;
+                    let made = Arc::new(made);
+                    instances.insert(key, made.clone());
+                    made
+                }
+            };
+            own.push(instance);
+        }
+        let settings = &deployment.request_settings;
+        let places = usize::try_from(settings.max_concurrent_requests_per_instance).unwrap_or(usize::MAX);
+        let places = places
+            .saturating_mul(own.len().max(1))
+            .clamp(1, Semaphore::MAX_PERMITS);
+        // Azure lets as many wait as are worked on.
+        let keep = before.filter(|before| before.places_total == places);
+        let scoring_path: PathAndQuery = deployment
+            .scoring_path
+            .parse()
+            .map_err(|_| wrong(format!("scoring path `{}` is no path", deployment.scoring_path)))?;
+        let name = deployment.name.to_string();
+        Ok(DeploymentRoute {
+            key: deployment.name.key().to_owned(),
+            name: HeaderValue::try_from(&name).map_err(|error| wrong(error.to_string()))?,
+            scoring_path,
+            allowed_paths: deployment.allowed_paths.clone(),
+            request_timeout: settings.request_timeout.min(self.request_timeout_max),
+            max_queue_wait: settings.max_queue_wait.min(Duration::from_secs(60)),
+            forward_authorization: deployment.forward_authorization,
+            forward_cookies: deployment.forward_cookies,
+            instances: own,
+            turn: before.map_or_else(|| Arc::new(AtomicU32::new(0)), |before| before.turn.clone()),
+            places_total: places,
+            places: keep.map_or_else(
+                || Arc::new(Semaphore::new(places)),
+                |before| before.places.clone(),
+            ),
+            queue: keep.map_or_else(|| Arc::new(Semaphore::new(places)), |before| before.queue.clone()),
+            metrics: match before {
+                Some(before) if before.auth_mode == mode => before.metrics.clone(),
+                _ => self
+                    .metrics
+                    .deployment(endpoint.name.key(), deployment.name.key(), mode),
+            },
+            auth_mode: mode,
+        })
+    }
+}
+
+fn known_instances(snapshot: &Snapshot) -> Instances {
+    let deployments = snapshot
+        .endpoints
+        .values()
+        .flat_map(|endpoint| &endpoint.deployments);
+    let each = deployments.flat_map(|deployment| &deployment.instances);
+    each.map(|instance| (instance.key.clone(), instance.clone()))
+        .collect()
+}

@@ -1,0 +1,158 @@
+//! The snapshot: everything that a request needs to know, in tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Guard};
+use http::HeaderValue;
+use http::uri::PathAndQuery;
+use tokio::sync::Semaphore;
+
+use super::split::{Split, Turns};
+use crate::identity::endpoint_key::KeyDigests;
+use crate::model::scope::Scope;
+use crate::rbac::{Action, Place, Policy};
+use crate::telemetry::metrics::DeploymentMetrics;
+use crate::telemetry::record::EndpointFacts;
+use crate::upstream::Instance;
+
+/// How an endpoint's callers prove who they are.
+#[derive(Debug)]
+pub enum AuthRoute {
+    /// By either of two keys.
+    Key(KeyDigests),
+    /// By a token that the gateway issued for this endpoint.
+    AmlToken,
+    /// By an Entra token and the right to score at this place.
+    AadToken(Place),
+}
+
+/// An endpoint, ready to be called.
+#[derive(Debug)]
+pub struct EndpointRoute {
+    /// Its name as records show it.
+    pub facts: Arc<EndpointFacts>,
+    /// Its resource id.
+    pub scope: Scope,
+    /// How its callers prove who they are.
+    pub auth: AuthRoute,
+    /// Its deployments, in the order of their names.
+    pub deployments: Vec<Arc<DeploymentRoute>>,
+    /// The split among them.
+    pub split: Split,
+    /// Whose turn it is.
+    pub turns: Arc<Turns>,
+    /// Requests in flight, bounded.
+    pub in_flight: Arc<Semaphore>,
+}
+
+impl EndpointRoute {
+    /// The deployment of that name, in any case.
+    pub fn deployment(&self, name: &str) -> Option<&Arc<DeploymentRoute>> {
+        self.deployments
+            .iter()
+            .find(|deployment| deployment.key.eq_ignore_ascii_case(name))
+    }
+}
+
+/// A deployment, ready to be sent to.
+#[derive(Debug)]
+pub struct DeploymentRoute {
+    /// Its name in lower case.
+    pub key: String,
+    /// Its name as `azureml-model-deployment` shows it.
+    pub name: HeaderValue,
+    /// Where `/score` leads.
+    pub scoring_path: PathAndQuery,
+    /// Paths that may be called; `None` for every path.
+    pub allowed_paths: Option<Vec<String>>,
+    /// From the request's being sent until the response begins.
+    pub request_timeout: Duration,
+    /// How long a request waits for a free place.
+    pub max_queue_wait: Duration,
+    /// The caller's credential goes on.
+    pub forward_authorization: bool,
+    /// The caller's cookies go on.
+    pub forward_cookies: bool,
+    /// Its instances.
+    pub instances: Vec<Arc<Instance>>,
+    /// Breaks ties among them.
+    pub turn: Arc<AtomicU32>,
+    /// How many requests it works on at once.
+    pub places_total: usize,
+    /// Those places.
+    pub places: Arc<Semaphore>,
+    /// The most that wait for one.
+    pub queue: Arc<Semaphore>,
+    /// What it is counted under.
+    pub metrics: Arc<DeploymentMetrics>,
+    /// Its endpoint's mode, under which it is counted.
+    pub auth_mode: &'static str,
+}
+
+/// The immutable compiled view of all resources.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The store's revision that it was compiled from.
+    pub revision: u64,
+    /// Who may do what.
+    pub policy: Policy,
+    /// The right to score, looked up beforehand.
+    pub score: Action,
+    /// By name in lower case.
+    pub endpoints: HashMap<String, Arc<EndpointRoute>>,
+}
+
+/// The snapshot in force. Read once for each request and kept to its end.
+#[derive(Debug)]
+pub struct SnapshotCell {
+    current: ArcSwap<Snapshot>,
+    started: Instant,
+    /// Milliseconds after `started` at which it was last known to be the store's.
+    confirmed: AtomicU64,
+    max_age: Duration,
+}
+
+impl SnapshotCell {
+    /// A cell that refuses to be read once its snapshot could not be confirmed for `max_age`.
+    pub fn new(first: Snapshot, max_age: Duration) -> SnapshotCell {
+        let (current, started) = (ArcSwap::from_pointee(first), Instant::now());
+        SnapshotCell {
+            current,
+            started,
+            confirmed: AtomicU64::new(0),
+            max_age,
+        }
+    }
+
+    /// The snapshot in force, however old.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The snapshot in force, unless it is too old to be believed.
+    pub fn fresh(&self) -> Option<Guard<Arc<Snapshot>>> {
+        (self.age() <= self.max_age).then(|| self.current.load())
+    }
+
+    /// Time since it was last known to be the store's.
+    pub fn age(&self) -> Duration {
+        self.started
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.confirmed.load(Ordering::Relaxed)))
+    }
+
+    /// Puts another in force. For `publish` alone.
+    pub fn swap(&self, next: Snapshot) {
+        self.current.store(Arc::new(next));
+        self.confirm();
+    }
+
+    /// Notes that the snapshot in force is the store's present state.
+    pub fn confirm(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.confirmed.store(now, Ordering::Relaxed);
+    }
+}

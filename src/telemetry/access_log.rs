@@ -1,0 +1,75 @@
+//! The access log: records go through a bounded queue to a thread that writes them; when it is full they are
+//! dropped and counted, because a slow disk must not slow requests.
+
+use std::io::{BufWriter, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use prometheus::IntCounter;
+
+use super::record::Line;
+
+/// The most records that wait to be written.
+const QUEUE: usize = 8_192;
+/// The longest that a record stays unwritten while others come.
+const FLUSH: Duration = Duration::from_millis(200);
+
+/// The sending end of the access log.
+#[derive(Debug, Clone)]
+pub struct AccessLog {
+    queue: Option<SyncSender<Line>>,
+    dropped: IntCounter,
+}
+
+impl AccessLog {
+    /// A log that writes nothing.
+    pub fn off(dropped: IntCounter) -> AccessLog {
+        AccessLog { queue: None, dropped }
+    }
+
+    /// A log that writes JSON lines to `out` until every clone of it is gone.
+    pub fn start(out: Box<dyn Write + Send>, dropped: IntCounter) -> std::io::Result<AccessLog> {
+        let (queue, lines) = sync_channel(QUEUE);
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_all(out, &lines))?;
+        Ok(AccessLog {
+            queue: Some(queue),
+            dropped,
+        })
+    }
+
+    /// Whether records are written at all.
+    pub fn is_on(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    pub(super) fn send(&self, line: Line) {
+        if let Some(queue) = &self.queue
+            && let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(line)
+        {
+            self.dropped.inc();
+        }
+    }
+}
+
+fn write_all(out: Box<dyn Write + Send>, lines: &Receiver<Line>) {
+    let mut out = BufWriter::with_capacity(64 * 1024, out);
+    loop {
+        match lines.recv_timeout(FLUSH) {
+            Ok(line) => {
+                let written = serde_json::to_writer(&mut out, &line).map_err(std::io::Error::from);
+                if written.and_then(|()| out.write_all(b"\n")).is_err() {
+                    return;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = out.flush();
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let _ = out.flush();
+                return;
+            }
+        }
+    }
+}

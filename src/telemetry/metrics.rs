@@ -1,0 +1,139 @@
+//! Metric families, with labels from closed sets only.
+
+use std::sync::Arc;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Seconds, from a cached answer of a small model to a long generation.
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0,
+];
+/// Seconds that the gateway itself takes.
+const OVERHEAD: &[f64] = &[
+    0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0,
+];
+
+macro_rules! families {
+    ($($(#[$doc:meta])* $field:ident: $type:ident = $name:literal, $help:literal $(, [$($label:literal),*])? $(=> $buckets:expr)?;)*) => {
+        /// Every family; clones share them.
+        #[derive(Debug, Clone)]
+        pub struct Metrics { registry: Registry, $($(#[$doc])* #[doc = $help] pub $field: $type,)* }
+
+        impl Metrics {
+            /// New families in a registry of their own.
+            pub fn new() -> Result<Metrics, prometheus::Error> {
+                let registry = Registry::new();
+                $(let $field = families!(@make $type, $name, $help $(, [$($label),*])? $(, $buckets)?)?;
+                registry.register(Box::new($field.clone()))?;)*
+                Ok(Metrics { registry, $($field,)* })
+            }
+        }
+    };
+    (@make HistogramVec, $name:literal, $help:literal, [$($label:literal),*], $buckets:expr) => {
+        HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),*])
+    };
+    (@make Histogram, $name:literal, $help:literal, $buckets:expr) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))
+    };
+    (@make $type:ident, $name:literal, $help:literal, [$($label:literal),*]) => {
+        $type::new(Opts::new($name, $help), &[$($label),*])
+    };
+    (@make $type:ident, $name:literal, $help:literal) => { $type::new($name, $help) };
+}
+
+families! {
+    requests: IntCounterVec = "scoregate_requests_total", "Requests answered, by status class.", ["endpoint", "deployment", "auth_mode", "status_class"];
+    duration: HistogramVec = "scoregate_request_duration_seconds", "From the request's head to the last byte of its answer.", ["endpoint", "deployment"] => SECONDS;
+    instance_time: HistogramVec = "scoregate_instance_response_seconds", "From sending a request to an instance until its response began.", ["endpoint", "deployment"] => SECONDS;
+    overhead: Histogram = "scoregate_gateway_overhead_seconds", "What the gateway adds before a request is sent to an instance." => OVERHEAD;
+    in_flight: IntGaugeVec = "scoregate_requests_in_flight", "Requests being worked on.", ["endpoint", "deployment"];
+    queued: IntGaugeVec = "scoregate_queue_depth", "Requests waiting for a free place at an instance.", ["endpoint", "deployment"];
+    retries: IntCounterVec = "scoregate_retries_total", "Requests sent once more because nothing of them had been processed.", ["endpoint", "deployment"];
+    refusals: IntCounterVec = "scoregate_refusals_total", "Requests that the gateway answered itself.", ["reason"];
+    decisions: IntCounterVec = "scoregate_authorization_decisions_total", "Decisions about the right to score.", ["decision"];
+    jwks_age: IntGaugeVec = "scoregate_jwks_age_seconds", "Time since an issuer's keys were last fetched; -1 if never.", ["issuer"];
+    jwks_suppressed: IntGaugeVec = "scoregate_security_jwks_refresh_suppressed", "Refreshes for unknown key ids that were not made.", ["issuer"];
+    snapshot_revision: IntGauge = "scoregate_snapshot_revision", "Revision of the resources in force.";
+    snapshot_age: IntGauge = "scoregate_snapshot_age_seconds", "Time since the resources in force were last found to be the store's.";
+    snapshot_failures: IntCounter = "scoregate_snapshot_failures_total", "Compilations that failed and left the last good snapshot in force.";
+    inert_assignments: IntGauge = "scoregate_inert_role_assignments", "Role assignments that grant nothing because something about them is not understood.";
+    store_up: IntGauge = "scoregate_store_up", "1 while the store answers.";
+    resources_ok: IntGauge = "scoregate_resources_ok", "1 if the resources directory is in force as it is, 0 if an earlier state of it is.";
+    resources_failures: IntCounter = "scoregate_resources_failures_total", "Readings of the resources directory that failed.";
+    reload_failures: IntCounterVec = "scoregate_reload_failures_total", "Reloads that failed and left the last good state in force.", ["what"];
+    connections: IntGaugeVec = "scoregate_connections", "Open client connections.", ["listener"];
+    build: IntGaugeVec = "scoregate_build_info", "1, labelled with the version.", ["version"];
+    log_dropped: IntCounter = "scoregate_access_records_dropped_total", "Access records dropped because the log was too slow.";
+    panics: IntCounter = "scoregate_panics_total", "Requests ended by a defect of the gateway.";
+    bad_request: IntCounterVec = "scoregate_security_bad_request", "Messages that were malformed.", ["reason"];
+    token_rejected: IntCounterVec = "scoregate_security_token_rejected", "Tokens that were refused.", ["reason"];
+    credential_shape: IntCounterVec = "scoregate_security_credential_shape", "Requests whose credential was missing, repeated or malformed.", ["reason"];
+    auth_failures: IntCounterVec = "scoregate_security_auth_failures", "Failed authentications.", ["reason"];
+    header_stripped: IntCounterVec = "scoregate_security_header_stripped", "Header fields of clients that were not passed on because they could deceive an instance.", ["reason"];
+    limit: IntCounterVec = "scoregate_security_limit", "Requests beyond a limit.", ["reason"];
+    slow_client: IntCounterVec = "scoregate_security_slow_client", "Clients that were too slow.", ["reason"];
+    upstream_protocol: IntCounterVec = "scoregate_security_upstream_protocol", "Answers of instances that were not sound HTTP.", ["reason"];
+}
+
+/// The classes of status that are counted.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The metrics of one deployment, looked up once.
+#[derive(Debug)]
+pub struct DeploymentMetrics {
+    by_class: [IntCounter; 5],
+    /// From the request's head to the last byte of its answer.
+    pub duration: Histogram,
+    /// From sending a request to an instance until its response began.
+    pub instance_time: Histogram,
+    /// Requests being worked on.
+    pub in_flight: IntGauge,
+    /// Requests waiting.
+    pub queued: IntGauge,
+    /// Requests sent once more.
+    pub retries: IntCounter,
+}
+
+impl DeploymentMetrics {
+    /// Counts an answer.
+    pub fn answered(&self, status: http::StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        if let Some(counter) = self.by_class.get(class) {
+            counter.inc();
+        }
+    }
+}
+
+impl Metrics {
+    /// The handles of a deployment.
+    pub fn deployment(&self, endpoint: &str, deployment: &str, auth_mode: &str) -> Arc<DeploymentMetrics> {
+        let pair = [endpoint, deployment];
+        Arc::new(DeploymentMetrics {
+            by_class: CLASSES.map(|class| {
+                self.requests
+                    .with_label_values(&[endpoint, deployment, auth_mode, class])
+            }),
+            duration: self.duration.with_label_values(&pair),
+            instance_time: self.instance_time.with_label_values(&pair),
+            in_flight: self.in_flight.with_label_values(&pair),
+            queued: self.queued.with_label_values(&pair),
+            retries: self.retries.with_label_values(&pair),
+        })
+    }
+
+    /// Prometheus text format 0.0.4.
+    pub fn text(&self) -> String {
+        let mut out = Vec::new();
+        let mut families = self.registry.gather();
+        #[cfg(target_os = "linux")]
+        families.extend(prometheus::process_collector::ProcessCollector::for_self().collect());
+        // A family that cannot be written is left out; the others still tell.
+        let _ = TextEncoder::new().encode(&families, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}

@@ -1,0 +1,179 @@
+//! The body of a request on its way to an instance: bounded, paced, counted, without trailers.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::Sleep;
+
+/// Why a client's body did not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// Longer than it may be.
+    TooLarge,
+    /// Nothing came for too long.
+    Stalled,
+    /// The client broke off, or what it sent is not sound.
+    Broken,
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BodyError::TooLarge => "the request body is too large",
+            BodyError::Stalled => "the request body stopped coming",
+            BodyError::Broken => "the request body broke off",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+/// What became of a body, for whoever sent it on its way.
+#[derive(Debug, Default)]
+pub struct BodyFlow {
+    bytes: AtomicU64,
+    error: AtomicU8,
+    ended: Mutex<Option<Instant>>,
+}
+
+impl BodyFlow {
+    /// Bytes that passed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// When its last byte passed.
+    pub fn ended(&self) -> Option<Instant> {
+        *self.ended.lock()
+    }
+
+    /// Why it did not come to its end.
+    pub fn error(&self) -> Option<BodyError> {
+        match self.error.load(Ordering::Relaxed) {
+            1 => Some(BodyError::TooLarge),
+            2 => Some(BodyError::Stalled),
+            3 => Some(BodyError::Broken),
+            _ => None,
+        }
+    }
+
+    fn fail(&self, error: BodyError) -> BodyError {
+        let code = match error {
+            BodyError::TooLarge => 1,
+            BodyError::Stalled => 2,
+            BodyError::Broken => 3,
+        };
+        self.error.store(code, Ordering::Relaxed);
+        error
+    }
+}
+
+/// A client's body, passed on unread.
+#[derive(Debug)]
+pub struct RequestBody {
+    from: Incoming,
+    flow: Arc<BodyFlow>,
+    left: u64,
+    pace: Duration,
+    /// Made at the first wait, and set again only when it fires.
+    timer: Option<Pin<Box<Sleep>>>,
+    last: Option<Instant>,
+}
+
+impl RequestBody {
+    /// Passes on at most `limit` bytes, the next of which comes within `pace`.
+    pub fn new(from: Incoming, limit: u64, pace: Duration) -> (RequestBody, Arc<BodyFlow>) {
+        let flow = Arc::new(BodyFlow::default());
+        (
+            RequestBody {
+                from,
+                flow: flow.clone(),
+                left: limit,
+                pace,
+                timer: None,
+                last: None,
+            },
+            flow,
+        )
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let pace = self.pace;
+        let now = Instant::now();
+        let last = *self.last.get_or_insert(now);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((last + pace).into())));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let due = last + pace;
+            if Instant::now() >= due {
+                return Poll::Ready(BodyError::Stalled);
+            }
+            timer.as_mut().reset(due.into());
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let body = self.get_mut();
+        loop {
+            let frame = match Pin::new(&mut body.from).poll_frame(cx) {
+                Poll::Pending => {
+                    let error = ready!(body.wait(cx));
+                    return Poll::Ready(Some(Err(body.flow.fail(error))));
+                }
+                Poll::Ready(frame) => frame,
+            };
+            if body.timer.is_some() {
+                body.last = Some(Instant::now());
+            }
+            let data = match frame {
+                None => {
+                    *body.flow.ended.lock() = Some(Instant::now());
+                    return Poll::Ready(None);
+                }
+                Some(Err(_)) => return Poll::Ready(Some(Err(body.flow.fail(BodyError::Broken)))),
+                // A client's trailers could pass for headers at the instance.
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(_) => continue,
+                },
+            };
+            let length = data.len() as u64;
+            let Some(left) = body.left.checked_sub(length) else {
+                return Poll::Ready(Some(Err(body.flow.fail(BodyError::TooLarge))));
+            };
+            body.left = left;
+            body.flow.bytes.fetch_add(length, Ordering::Relaxed);
+            if body.from.is_end_stream() {
+                *body.flow.ended.lock() = Some(Instant::now());
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.from.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.from.size_hint()
+    }
+}

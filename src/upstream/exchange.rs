@@ -1,0 +1,76 @@
+//! One request and its answer over one connection.
+
+use std::future::Future;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+
+use super::body::RequestBody;
+
+/// How an exchange failed.
+#[derive(Debug)]
+pub enum SendError {
+    /// Nothing of the request was written; here it is back.
+    NotSent(Box<Request<RequestBody>>),
+    /// The connection broke before a byte of the response came; the instance may have seen the request.
+    Broken,
+    /// The instance answered something that is not sound HTTP.
+    Protocol,
+    /// The client's own body broke off.
+    RequestBody,
+}
+
+/// A connection that requests can be sent on: the only way from the gateway to an instance.
+///
+/// Dropping the future of [`send`](Exchange::send) cancels the request: on HTTP/1.1 by closing the connection,
+/// on HTTP/2 by resetting its stream.
+pub trait Exchange {
+    /// Sends a request and gives the head of the response with its body still to come.
+    fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + Send;
+    /// Whether another request may be sent now.
+    fn is_ready(&self) -> bool;
+    /// Whether the connection is over.
+    fn is_closed(&self) -> bool;
+}
+
+fn failed(mut error: hyper::client::conn::TrySendError<Request<RequestBody>>) -> SendError {
+    if let Some(request) = error.take_message() {
+        return SendError::NotSent(Box::new(request));
+    }
+    let error = error.into_error();
+    if error.is_user() {
+        SendError::RequestBody
+    } else if error.is_parse() {
+        SendError::Protocol
+    } else {
+        SendError::Broken
+    }
+}
+
+impl Exchange for http1::SendRequest<RequestBody> {
+    async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        self.try_send_request(request).await.map_err(failed)
+    }
+    fn is_ready(&self) -> bool {
+        http1::SendRequest::is_ready(self)
+    }
+    fn is_closed(&self) -> bool {
+        http1::SendRequest::is_closed(self)
+    }
+}
+
+impl Exchange for http2::SendRequest<RequestBody> {
+    async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        self.try_send_request(request).await.map_err(failed)
+    }
+    fn is_ready(&self) -> bool {
+        http2::SendRequest::is_ready(self)
+    }
+    fn is_closed(&self) -> bool {
+        http2::SendRequest::is_closed(self)
+    }
+}
