@@ -1,9 +1,16 @@
 //! map
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod dev;
+pub mod gate;
 pub mod identity;
 pub mod model;
 pub mod net;
+pub mod proxy;
+pub mod publish;
 pub mod rbac;
+pub mod resources;
 pub mod routing;
 pub mod settings;
 pub mod store;

@@ -1,6 +1,7 @@
 //! Where requests go: the immutable view of all resources that the data plane reads, compiled from the store's
 //! contents and swapped whole.
 
+mod budget;
 mod compile;
 mod pick;
 mod snapshot;

@@ -92,9 +92,7 @@ impl StoreUrl {
             }
             text => match text.strip_prefix("sqlite://") {
                 Some(path) if !path.is_empty() && !path.ends_with('/') => Ok(StoreUrl::Sqlite(path.into())),
-                _ => Err(format!(
-                    "`{text}` is not a store; use sqlite:///path/to/file.db or memory"
-                )),
+                _ => Err(format!("`{text}` is not a store; use sqlite:///path/to/file.db or memory")),
             },
         }
     }
@@ -119,10 +117,7 @@ impl Settings {
     ) -> Result<Settings, Mistakes> {
         let documents = parse_all(name, text)?;
         if documents.len() > 1 {
-            return Err(Mistakes::of_file(
-                name,
-                "holds more than one YAML document".to_owned(),
-            ));
+            return Err(Mistakes::of_file(name, "holds more than one YAML document".to_owned()));
         }
         let reading = Reading::with_env(name, ENV_PREFIX, env);
         let form = reading.form(documents.first());
@@ -139,10 +134,7 @@ impl Settings {
         Settings::read(&form, Path::new("."));
         let mut schema = form.close();
         if let Some(fields) = schema.as_object_mut() {
-            fields.insert(
-                "$schema".into(),
-                "https://json-schema.org/draft/2020-12/schema".into(),
-            );
+            fields.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
             fields.insert("title".into(), "scoregate configuration".into());
         }
         schema
@@ -164,50 +156,37 @@ impl Settings {
                 f.carried("public_url");
             },
         );
-        let data_plane = form.section("data_plane", "The listener that clients call.", |f| {
-            DataPlane::read(f, base)
-        });
-        let admin = form.section(
-            "admin",
-            "The listener for operators: health and metrics; nothing secret.",
-            |f| {
+        let data_plane =
+            form.section("data_plane", "The listener that clients call.", |f| DataPlane::read(f, base));
+        let admin =
+            form.section("admin", "The listener for operators: health and metrics; nothing secret.", |f| {
                 f.value("listen", "Address and port; port 0 takes any free one.")
                     .or(SocketAddr::from(([127, 0, 0, 1], 9090)))
-            },
-        );
+            });
         let store = Self::read_store(form, base);
-        let master_key = form.section(
-            "master_key",
-            "The key that encrypts endpoint keys at rest.",
-            |f| {
-                let file = f.value::<PathBuf>(
-                    "file",
-                    "32 bytes as base64, mode 0600. Made beside the store if it is not set.",
-                );
-                file.optional().map(|file| base.join(file))
-            },
-        );
-        let identity = form.section("identity", "Whose tokens are accepted.", |f| {
-            Identity::read(f, base)
+        let master_key = form.section("master_key", "The key that encrypts endpoint keys at rest.", |f| {
+            let file = f.value::<PathBuf>(
+                "file",
+                "32 bytes as base64, mode 0600. Made beside the store if it is not set.",
+            );
+            file.optional().map(|file| base.join(file))
         });
+        let identity = form.section("identity", "Whose tokens are accepted.", |f| Identity::read(f, base));
         let workspaces = Self::read_workspaces(form);
         let management_groups = Self::read_management_groups(form);
-        let owners = form
-            .values::<uuid::Uuid>("owners", "Object ids that hold Owner at /.")
-            .unwrap_or_default();
+        let owners =
+            form.values::<uuid::Uuid>("owners", "Object ids that hold Owner at /.").unwrap_or_default();
         let resources = form.value::<PathBuf>(
             "resources",
             "A directory of YAML resources, converged at start and on change.",
         );
         let resources = resources.optional().map(|directory| base.join(directory));
         let limits = form.section("limits", "Bounds; none can be switched off.", Limits::read);
-        let logs = form.section("logs", "What is logged, as JSON lines on standard output.", |f| {
-            Logs {
-                level: f
-                    .value("level", "error, warn, info, debug or a tracing filter.")
-                    .or_else(|| "info".to_owned()),
-                access: f.value("access", "One record for each scoring request.").or(true),
-            }
+        let logs = form.section("logs", "What is logged, as JSON lines on standard output.", |f| Logs {
+            level: f
+                .value("level", "error, warn, info, debug or a tracing filter.")
+                .or_else(|| "info".to_owned()),
+            access: f.value("access", "One record for each scoring request.").or(true),
         });
         let owners = owners.into_iter().map(PrincipalId).collect();
         Settings {
@@ -242,33 +221,19 @@ impl Settings {
     }
 
     fn read_workspaces(form: &Form<'_>) -> Vec<Workspace> {
-        let listed = form.list(
-            "workspaces",
-            "The workspaces there are; the first is the default.",
-            |f| {
-                let subscription = f
-                    .value::<uuid::Uuid>("subscription", "Subscription id.")
-                    .required("give a GUID");
-                let resource_group = f
-                    .value("resource_group", "Resource group.")
-                    .or_else(|| "default".to_owned());
-                let name = f
-                    .value("name", "Workspace name.")
-                    .or_else(|| "default".to_owned());
-                let location = f
-                    .value("location", "Region; free text.")
-                    .or_else(|| "local".to_owned());
-                let place = WorkspaceRef {
-                    subscription: subscription?.to_string(),
-                    resource_group,
-                    name,
-                };
-                if let Err(error) = place.scope() {
-                    f.wrong("name", error.to_string(), None);
-                }
-                Some(Workspace { place, location })
-            },
-        );
+        let listed = form.list("workspaces", "The workspaces there are; the first is the default.", |f| {
+            let subscription =
+                f.value::<uuid::Uuid>("subscription", "Subscription id.").required("give a GUID");
+            let resource_group =
+                f.value("resource_group", "Resource group.").or_else(|| "default".to_owned());
+            let name = f.value("name", "Workspace name.").or_else(|| "default".to_owned());
+            let location = f.value("location", "Region; free text.").or_else(|| "local".to_owned());
+            let place = WorkspaceRef { subscription: subscription?.to_string(), resource_group, name };
+            if let Err(error) = place.scope() {
+                f.wrong("name", error.to_string(), None);
+            }
+            Some(Workspace { place, location })
+        });
         let mut workspaces: Vec<Workspace> = listed.into_iter().flatten().collect();
         if workspaces.is_empty() {
             workspaces.push(Workspace {
@@ -288,16 +253,11 @@ impl Settings {
         let group =
             |name: &str| format!("/providers/Microsoft.Management/managementGroups/{name}").parse::<Scope>();
         let listed = form.list("management_groups", "The tree above the subscriptions.", |f| {
-            let name = f
-                .value::<String>("name", "The group's id.")
-                .required("give the group a name");
+            let name = f.value::<String>("name", "The group's id.").required("give the group a name");
             let parent = f.value::<String>("parent", "The group above it.").optional();
-            let subscriptions = f
-                .values::<uuid::Uuid>("subscriptions", "Subscriptions right under it.")
-                .unwrap_or_default();
-            let own = group(&name?)
-                .map_err(|error| f.wrong("name", error.to_string(), None))
-                .ok()?;
+            let subscriptions =
+                f.values::<uuid::Uuid>("subscriptions", "Subscriptions right under it.").unwrap_or_default();
+            let own = group(&name?).map_err(|error| f.wrong("name", error.to_string(), None)).ok()?;
             let parent =
                 parent.and_then(|p| group(&p).map_err(|e| f.wrong("parent", e.to_string(), None)).ok());
             Some((own, parent, subscriptions))

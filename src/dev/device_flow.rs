@@ -89,12 +89,7 @@ impl DeviceFlow {
     }
 
     /// Answers a poll. A code that was approved, declined or has expired is gone afterwards.
-    pub(super) fn poll(
-        &self,
-        device_code: &str,
-        client_id: Uuid,
-        now: i64,
-    ) -> Result<Grant, Refusal> {
+    pub(super) fn poll(&self, device_code: &str, client_id: Uuid, now: i64) -> Result<Grant, Refusal> {
         let mut pending = self.pending.lock();
         let found = pending
             .iter()
@@ -109,11 +104,7 @@ impl DeviceFlow {
         };
         if entry.expires <= now {
             pending.swap_remove(index);
-            return Err(Refusal::bad(
-                "expired_token",
-                70020,
-                "The device code has expired.",
-            ));
+            return Err(Refusal::bad("expired_token", 70020, "The device code has expired."));
         }
         match entry.decision {
             Decision::Waiting => Err(Refusal::bad(
@@ -123,11 +114,7 @@ impl DeviceFlow {
             )),
             Decision::Declined => {
                 pending.swap_remove(index);
-                Err(Refusal::bad(
-                    "authorization_declined",
-                    65004,
-                    "The sign-in was declined.",
-                ))
+                Err(Refusal::bad("authorization_declined", 65004, "The sign-in was declined."))
             }
             Decision::Approved(principal) => {
                 let wanted = pending.swap_remove(index).wanted;
@@ -164,9 +151,7 @@ impl DeviceFlow {
     /// The grant behind a refresh token. The token stays good, as Entra's does.
     pub(super) fn redeem(&self, token: &str, client_id: Uuid) -> Result<Grant, Refusal> {
         let refresh = self.refresh.lock();
-        let found = refresh
-            .iter()
-            .find(|(t, g)| same(t, token) && g.wanted.client_id == client_id);
+        let found = refresh.iter().find(|(t, g)| same(t, token) && g.wanted.client_id == client_id);
         found.map(|(_, grant)| grant.clone()).ok_or_else(|| {
             Refusal::bad(
                 "invalid_grant",
@@ -181,11 +166,7 @@ impl DeviceFlow {
 fn user_code() -> Result<String, IssuerError> {
     let mut bytes = [0_u8; USER_CODE_LENGTH];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IssuerError::Crypto("random bytes"))?;
-    Ok(bytes
-        .iter()
-        .filter_map(|b| ALPHABET.get(usize::from(b & 31)))
-        .map(|b| char::from(*b))
-        .collect())
+    Ok(bytes.iter().filter_map(|b| ALPHABET.get(usize::from(b & 31))).map(|b| char::from(*b)).collect())
 }
 
 /// The page on which a person chooses a principal and approves a user code.
@@ -195,9 +176,8 @@ pub(super) fn page(notice: Option<&str>, user_code: &str, principals: &[DevPrinc
         // Writing to a String cannot fail.
         let _ = write!(options, "<option>{}</option>", escape(&principal.name));
     }
-    let notice = notice
-        .map(|n| format!("<p role=\"status\"><strong>{}</strong></p>", escape(n)))
-        .unwrap_or_default();
+    let notice =
+        notice.map(|n| format!("<p role=\"status\"><strong>{}</strong></p>", escape(n))).unwrap_or_default();
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>scoregate development issuer</title>\
          <h1>Sign in to a device</h1>{notice}\
@@ -225,11 +205,7 @@ mod tests {
     use super::*;
 
     fn wanted() -> Wanted {
-        Wanted {
-            client_id: Uuid::from_u128(1),
-            audience: "https://ml.azure.com".to_owned(),
-            version: None,
-        }
+        Wanted { client_id: Uuid::from_u128(1), audience: "https://ml.azure.com".to_owned(), version: None }
     }
 
     fn error(result: Result<Grant, Refusal>) -> &'static str {
@@ -240,32 +216,17 @@ mod tests {
     fn a_code_expires_and_can_be_declined() {
         let (flow, client) = (DeviceFlow::default(), Uuid::from_u128(1));
         let (device, user) = flow.start(wanted(), 0).unwrap();
-        assert_eq!(
-            error(flow.poll(&device, client, 899)),
-            "authorization_pending"
-        );
-        assert_eq!(
-            error(flow.poll(&device, Uuid::from_u128(2), 1)),
-            "bad_verification_code"
-        );
+        assert_eq!(error(flow.poll(&device, client, 899)), "authorization_pending");
+        assert_eq!(error(flow.poll(&device, Uuid::from_u128(2), 1)), "bad_verification_code");
         assert!(!flow.decide(&user, Decision::Declined, 900));
         assert_eq!(error(flow.poll(&device, client, 900)), "expired_token");
-        assert_eq!(
-            error(flow.poll(&device, client, 900)),
-            "bad_verification_code"
-        );
+        assert_eq!(error(flow.poll(&device, client, 900)), "bad_verification_code");
         let (device, user) = flow.start(wanted(), 0).unwrap();
         let (start, end) = user.split_at(4);
         let typed = format!("{start}-{}", end.to_lowercase());
         assert!(flow.decide(&typed, Decision::Declined, 1));
-        assert!(
-            !flow.decide(&typed, Decision::Approved(client), 1),
-            "a decision is final"
-        );
-        assert_eq!(
-            error(flow.poll(&device, client, 1)),
-            "authorization_declined"
-        );
+        assert!(!flow.decide(&typed, Decision::Approved(client), 1), "a decision is final");
+        assert_eq!(error(flow.poll(&device, client, 1)), "authorization_declined");
     }
 
     #[test]
@@ -274,33 +235,21 @@ mod tests {
         for _ in 0..MAX_PENDING {
             flow.start(wanted(), 0).unwrap();
         }
-        assert_eq!(
-            flow.start(wanted(), 899).unwrap_err().error,
-            "temporarily_unavailable"
-        );
+        assert_eq!(flow.start(wanted(), 899).unwrap_err().error, "temporarily_unavailable");
         flow.start(wanted(), 900).unwrap();
         assert_eq!(flow.pending.lock().len(), 1);
-        let grant = Grant {
-            wanted: wanted(),
-            principal: Uuid::from_u128(3),
-        };
+        let grant = Grant { wanted: wanted(), principal: Uuid::from_u128(3) };
         let first = flow.remember(grant.clone()).unwrap();
         for _ in 0..MAX_REFRESH {
             flow.remember(grant.clone()).unwrap();
         }
-        assert_eq!(
-            error(flow.redeem(&first, Uuid::from_u128(1))),
-            "invalid_grant"
-        );
+        assert_eq!(error(flow.redeem(&first, Uuid::from_u128(1))), "invalid_grant");
         assert_eq!(flow.refresh.lock().len(), MAX_REFRESH);
     }
 
     #[test]
     fn the_page_escapes_what_it_is_given() {
         let html = page(Some("<b>"), "\"><script>", &[]);
-        assert!(
-            !html.contains("<script>") && !html.contains("<b>"),
-            "{html}"
-        );
+        assert!(!html.contains("<script>") && !html.contains("<b>"), "{html}");
     }
 }

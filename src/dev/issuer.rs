@@ -30,11 +30,8 @@ pub(super) use wire::Refusal;
 /// Host of v1 issuers, the same for every authority of the public cloud.
 const STS: &str = "https://sts.windows.net";
 /// First-party resources, whose tokens are v1.
-const V1_RESOURCES: [&str; 3] = [
-    "https://ml.azure.com",
-    "https://management.azure.com",
-    "https://management.core.windows.net",
-];
+const V1_RESOURCES: [&str; 3] =
+    ["https://ml.azure.com", "https://management.azure.com", "https://management.core.windows.net"];
 /// Scopes that name no resource.
 const OIDC_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 /// Tenant names that stand for any tenant.
@@ -66,11 +63,9 @@ impl TokenVersion {
     /// The version Entra uses for an audience: v1 for Azure's own resources, v2 for all others.
     #[must_use]
     pub fn for_audience(audience: &str) -> Self {
-        let first_party = V1_RESOURCES.iter().any(|r| {
-            audience
-                .strip_prefix(r)
-                .is_some_and(|t| t.is_empty() || t.starts_with('/'))
-        });
+        let first_party = V1_RESOURCES
+            .iter()
+            .any(|r| audience.strip_prefix(r).is_some_and(|t| t.is_empty() || t.starts_with('/')));
         if first_party { Self::V1 } else { Self::V2 }
     }
 }
@@ -119,10 +114,7 @@ pub struct Issuer {
 
 impl fmt::Debug for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Issuer")
-            .field("config", &self.config)
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
+        f.debug_struct("Issuer").field("config", &self.config).field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
@@ -132,9 +124,7 @@ impl Issuer {
     /// # Errors
     /// If two principals share a name or an id, one has no secret, or no key can be made.
     pub fn new(mut config: IssuerConfig, now: fn() -> i64) -> Result<Self, IssuerError> {
-        config
-            .base_url
-            .truncate(config.base_url.trim_end_matches('/').len());
+        config.base_url.truncate(config.base_url.trim_end_matches('/').len());
         for (index, principal) in config.principals.iter().enumerate() {
             let clash = |p: &&DevPrincipal| {
                 p.name == principal.name
@@ -142,10 +132,7 @@ impl Issuer {
                     || p.object_id == principal.object_id
             };
             if principal.client_secret.is_empty() {
-                return Err(IssuerError::Config(format!(
-                    "principal `{}` has no secret",
-                    principal.name
-                )));
+                return Err(IssuerError::Config(format!("principal `{}` has no secret", principal.name)));
             }
             if let Some(other) = config.principals.iter().take(index).find(clash) {
                 return Err(IssuerError::Config(format!(
@@ -154,15 +141,8 @@ impl Issuer {
                 )));
             }
         }
-        let key = RsaKeyPair::generate(KeySize::Rsa2048)
-            .map_err(|_| IssuerError::Crypto("making a key"))?;
-        Ok(Self {
-            config,
-            now,
-            key,
-            kid: random_text(20)?,
-            devices: DeviceFlow::default(),
-        })
+        let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| IssuerError::Crypto("making a key"))?;
+        Ok(Self { config, now, key, kid: random_text(20)?, devices: DeviceFlow::default() })
     }
 
     /// The routes of the issuer. Every answer carries `x-scoregate-development-issuer: true`.
@@ -210,9 +190,7 @@ impl Issuer {
     /// The discovery document. That of an alias has a template for an issuer; its endpoints are the only tenant's, so that clients work.
     fn metadata(&self, path_tenant: &str, version: TokenVersion) -> Result<Value, Refusal> {
         let tenant = self.config.tenant.to_string();
-        let alias = TENANT_ALIASES
-            .iter()
-            .any(|a| path_tenant.eq_ignore_ascii_case(a));
+        let alias = TENANT_ALIASES.iter().any(|a| path_tenant.eq_ignore_ascii_case(a));
         if !alias {
             self.check_tenant(path_tenant)?;
         }
@@ -281,8 +259,7 @@ impl Issuer {
 
     fn id_token(&self, principal: &DevPrincipal, client: Uuid) -> Result<String, IssuerError> {
         let mut claims = self.claims(principal, &client.to_string(), TokenVersion::V2)?;
-        let mut add =
-            |name: &str, value: String| claims.insert(name.to_owned(), Value::String(value));
+        let mut add = |name: &str, value: String| claims.insert(name.to_owned(), Value::String(value));
         add("sub", pairwise(client, principal.object_id));
         add("name", principal.name.clone());
         add("preferred_username", username(principal));
@@ -297,17 +274,10 @@ impl Issuer {
         version: TokenVersion,
     ) -> Result<serde_json::Map<String, Value>, IssuerError> {
         let now = (self.now)();
-        let version_text = if version == TokenVersion::V1 {
-            "1.0"
-        } else {
-            "2.0"
-        };
+        let version_text = if version == TokenVersion::V1 { "1.0" } else { "2.0" };
         let claims = [
             ("aud", json!(audience)),
-            (
-                "iss",
-                json!(self.issuer(version, &self.config.tenant.to_string())),
-            ),
+            ("iss", json!(self.issuer(version, &self.config.tenant.to_string()))),
             ("iat", json!(now)),
             ("nbf", json!(now)),
             ("exp", json!(now.saturating_add(self.lifetime()))),
@@ -316,10 +286,7 @@ impl Issuer {
             ("ver", json!(version_text)),
             ("uti", json!(random_text(16)?)),
         ];
-        Ok(claims
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect())
+        Ok(claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
     fn lifetime(&self) -> i64 {
@@ -336,12 +303,8 @@ impl Issuer {
         let [head, body] = [&head, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
         let message = format!("{head}.{body}");
         let mut signature = vec![0; self.key.public_modulus_len()];
-        let signed = self.key.sign(
-            &RSA_PKCS1_SHA256,
-            &SystemRandom::new(),
-            message.as_bytes(),
-            &mut signature,
-        );
+        let signed =
+            self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature);
         signed.map_err(|_| IssuerError::Crypto("signing"))?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }

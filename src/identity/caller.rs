@@ -92,9 +92,6 @@ impl Caller {
             (Groups::Overage, Some(groups)) => &**groups,
             (Groups::Overage, None) => &[],
         };
-        Principals {
-            id: self.object_id,
-            groups,
-        }
+        Principals { id: self.object_id, groups }
     }
 }

@@ -89,9 +89,7 @@ pub fn claimed_issuer(payload: &[u8]) -> Option<String> {
     struct Named {
         iss: String,
     }
-    serde_json::from_slice::<Named>(payload)
-        .ok()
-        .map(|named| named.iss)
+    serde_json::from_slice::<Named>(payload).ok().map(|named| named.iss)
 }
 
 /// Times by which claims are judged.
@@ -146,11 +144,7 @@ pub fn judge(payload: &[u8], issuer: &Issuer, rules: Rules) -> Result<Caller, Ba
 
 /// Claims that go to the log are cut to a length that a log can bear.
 fn shortened(text: String) -> String {
-    if text.len() <= 128 {
-        text
-    } else {
-        text.chars().take(128).collect()
-    }
+    if text.len() <= 128 { text } else { text.chars().take(128).collect() }
 }
 
 fn times(claims: &Claims, rules: Rules) -> Result<(i64, i64), BadClaim> {
@@ -176,10 +170,7 @@ fn times(claims: &Claims, rules: Rules) -> Result<(i64, i64), BadClaim> {
     if exp - iat.or(nbf).unwrap_or(rules.now) > rules.max_lifetime {
         return Err(BadClaim::Lifetime);
     }
-    Ok((
-        exp + rules.skew,
-        begin.map_or(i64::MIN, |begin| begin - rules.skew),
-    ))
+    Ok((exp + rules.skew, begin.map_or(i64::MIN, |begin| begin - rules.skew)))
 }
 
 fn entra(
@@ -202,27 +193,18 @@ fn entra(
     if signs_in || for_itself {
         return Err(BadClaim::NotAnAccessToken);
     }
-    guid(&claims.oid)
-        .filter(|oid| !oid.is_nil())
-        .map(PrincipalId)
-        .ok_or(BadClaim::Principal)
+    guid(&claims.oid).filter(|oid| !oid.is_nil()).map(PrincipalId).ok_or(BadClaim::Principal)
 }
 
 /// The principal of an issuer that is not Entra: a GUID made from issuer and name, so that
 /// no such issuer can name a principal of Entra's or of another issuer's.
 pub fn derived_principal(issuer: &str, name: &str) -> PrincipalId {
-    PrincipalId(Uuid::new_v5(
-        &Uuid::NAMESPACE_URL,
-        format!("{issuer}#{name}").as_bytes(),
-    ))
+    PrincipalId(Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{issuer}#{name}").as_bytes()))
 }
 
 fn named(payload: &[u8], issuer: &str, claim: &str) -> Result<PrincipalId, BadClaim> {
     let super::jws::UniqueObject(fields) = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
-    let value = fields
-        .iter()
-        .find(|(name, _)| name == claim)
-        .and_then(|(_, value)| value.as_str());
+    let value = fields.iter().find(|(name, _)| name == claim).and_then(|(_, value)| value.as_str());
     match value {
         Some(name) if !name.is_empty() && name.len() <= 512 => Ok(derived_principal(issuer, name)),
         _ => Err(BadClaim::Principal),
@@ -232,43 +214,26 @@ fn named(payload: &[u8], issuer: &str, claim: &str) -> Result<PrincipalId, BadCl
 fn groups(payload: &[u8], claims: &Claims, issuer: &Issuer) -> Result<Groups, BadClaim> {
     match &issuer.kind {
         IssuerKind::Entra { .. } => {
-            let elsewhere = claims
-                .claim_names
-                .as_ref()
-                .is_some_and(|names| names.contains_key("groups"));
+            let elsewhere = claims.claim_names.as_ref().is_some_and(|names| names.contains_key("groups"));
             if claims.groups.is_none() && (elsewhere || claims.hasgroups == Some(true)) {
                 return Ok(Groups::Overage);
             }
             // Groups synchronised from elsewhere may come by name; role assignments know object ids only.
-            let ids = claims
-                .groups
-                .iter()
-                .flatten()
-                .filter_map(|text| Uuid::try_parse(text).ok().map(PrincipalId));
+            let ids =
+                claims.groups.iter().flatten().filter_map(|text| Uuid::try_parse(text).ok().map(PrincipalId));
             Ok(Groups::Known(ids.collect()))
         }
-        IssuerKind::Oidc {
-            groups_claim: None, ..
-        } => Ok(Groups::Known([].into())),
-        IssuerKind::Oidc {
-            groups_claim: Some(claim),
-            ..
-        } => {
+        IssuerKind::Oidc { groups_claim: None, .. } => Ok(Groups::Known([].into())),
+        IssuerKind::Oidc { groups_claim: Some(claim), .. } => {
             let fields: Value = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
             let names: Vec<&str> = match fields.get(claim) {
                 None => Vec::new(),
-                Some(Value::Array(items)) => items
-                    .iter()
-                    .map(|item| item.as_str().ok_or(BadClaim::Type))
-                    .collect::<Result<_, _>>()?,
+                Some(Value::Array(items)) => {
+                    items.iter().map(|item| item.as_str().ok_or(BadClaim::Type)).collect::<Result<_, _>>()?
+                }
                 Some(_) => return Err(BadClaim::Type),
             };
-            Ok(Groups::Known(
-                names
-                    .iter()
-                    .map(|name| derived_principal(&issuer.name, name))
-                    .collect(),
-            ))
+            Ok(Groups::Known(names.iter().map(|name| derived_principal(&issuer.name, name)).collect()))
         }
     }
 }

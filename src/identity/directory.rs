@@ -48,33 +48,19 @@ struct Answer {
 impl Directory {
     /// A directory that keeps what it learnt for this long.
     pub fn new(url: String, token_file: Option<PathBuf>, fetch: Arc<dyn Fetch>, keep: Duration) -> Directory {
-        Directory {
-            url,
-            token_file,
-            fetch,
-            keep,
-            known: Cache::new(MOST),
-        }
+        Directory { url, token_file, fetch, keep, known: Cache::new(MOST) }
     }
 
     /// The groups of a caller, transitively. Callers that ask for the same one at once share one question.
     pub async fn groups(&self, caller: &Caller) -> Result<Arc<[PrincipalId]>, DirectoryUnavailable> {
         let now = Instant::now();
-        self.known
-            .remove_if(&caller.object_id, |known| known.until <= now);
+        self.known.remove_if(&caller.object_id, |known| known.until <= now);
         match self.known.get_value_or_guard_async(&caller.object_id).await {
             Ok(known) => Ok(known.groups),
             Err(guard) => {
                 let groups = self.ask(caller).await?;
-                let keep = if groups.is_empty() {
-                    self.keep.min(EMPTY_FOR)
-                } else {
-                    self.keep
-                };
-                let _ = guard.insert(Membership {
-                    groups: groups.clone(),
-                    until: Instant::now() + keep,
-                });
+                let keep = if groups.is_empty() { self.keep.min(EMPTY_FOR) } else { self.keep };
+                let _ = guard.insert(Membership { groups: groups.clone(), until: Instant::now() + keep });
                 Ok(groups)
             }
         }
@@ -98,15 +84,7 @@ impl Directory {
         };
         let body = Some(serde_json::json!({ "securityEnabledOnly": true }));
         let bearer = token.as_ref().map(|token| token.trim());
-        let document = self
-            .fetch
-            .fetch(Ask {
-                url: &url,
-                body,
-                bearer,
-                limit: MAX_BYTES,
-            })
-            .await;
+        let document = self.fetch.fetch(Ask { url: &url, body, bearer, limit: MAX_BYTES }).await;
         let document = document.map_err(|error| {
             tracing::warn!(%error, "the directory did not tell a caller's groups");
             DirectoryUnavailable
@@ -115,10 +93,6 @@ impl Directory {
             tracing::warn!(%url, "the directory's answer is not a list of groups");
             DirectoryUnavailable
         })?;
-        Ok(answer
-            .value
-            .iter()
-            .filter_map(|id| Uuid::try_parse(id).ok().map(PrincipalId))
-            .collect())
+        Ok(answer.value.iter().filter_map(|id| Uuid::try_parse(id).ok().map(PrincipalId)).collect())
     }
 }

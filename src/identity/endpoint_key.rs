@@ -20,28 +20,18 @@ pub fn generate() -> Result<Zeroizing<String>, VaultError> {
     rand::fill(&mut *bytes).map_err(|_| VaultError::Crypto)?;
     let check = digest::digest(&digest::SHA256, &*bytes);
     let check = check.as_ref().get(..4).unwrap_or_default();
-    Ok(Zeroizing::new(format!(
-        "{PREFIX}{}{}",
-        URL_SAFE_NO_PAD.encode(*bytes),
-        URL_SAFE_NO_PAD.encode(check)
-    )))
+    Ok(Zeroizing::new(format!("{PREFIX}{}{}", URL_SAFE_NO_PAD.encode(*bytes), URL_SAFE_NO_PAD.encode(check))))
 }
 
 /// Makes both keys of a new endpoint, sealed for the store.
 pub fn generate_pair(vault: &Vault, endpoint: &Scope) -> Result<EndpointKeys, VaultError> {
     let one = |slot: &str| store(vault, endpoint, slot, &generate()?);
-    Ok(EndpointKeys {
-        primary: one("primary")?,
-        secondary: one("secondary")?,
-    })
+    Ok(EndpointKeys { primary: one("primary")?, secondary: one("secondary")? })
 }
 
 /// Seals a key for the store; `slot` is `primary` or `secondary`.
 pub fn store(vault: &Vault, endpoint: &Scope, slot: &str, key: &str) -> Result<StoredKey, VaultError> {
-    Ok(StoredKey {
-        sealed: vault.seal(key, &context(endpoint, slot))?,
-        digest: vault.digest(key),
-    })
+    Ok(StoredKey { sealed: vault.seal(key, &context(endpoint, slot))?, digest: vault.digest(key) })
 }
 
 /// Opens a stored key, to list it.

@@ -89,10 +89,7 @@ impl HttpFetch {
             builder = builder.tls_backend_preconfigured(client_config(file)?);
         }
         let client = builder.build().map_err(|error| wrong(&error))?;
-        Ok(HttpFetch {
-            client,
-            allow_http: transport.allow_http,
-        })
+        Ok(HttpFetch { client, allow_http: transport.allow_http })
     }
 }
 
@@ -101,19 +98,14 @@ pub fn client_config(roots: &Path) -> Result<ClientConfig, FetchError> {
     let wrong = |error: &dyn std::fmt::Display| FetchError::Roots(format!("{}: {error}", roots.display()));
     let mut store = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(roots).map_err(|error| wrong(&error))? {
-        store
-            .add(certificate.map_err(|error| wrong(&error))?)
-            .map_err(|error| wrong(&error))?;
+        store.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
     }
     if store.is_empty() {
         return Err(wrong(&"it holds no certificate"));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(config
-        .map_err(|error| wrong(&error))?
-        .with_root_certificates(store)
-        .with_no_client_auth())
+    Ok(config.map_err(|error| wrong(&error))?.with_root_certificates(store).with_no_client_auth())
 }
 
 #[async_trait]
@@ -123,18 +115,10 @@ impl Fetch for HttpFetch {
             // The innermost cause is the one that says what to do.
             let error = error.without_url();
             let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-            let why = causes
-                .last()
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            FetchError::Unreachable {
-                url: ask.url.to_owned(),
-                why,
-            }
+            let why = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
+            FetchError::Unreachable { url: ask.url.to_owned(), why }
         };
-        let answer = |what: String| FetchError::Answer {
-            url: ask.url.to_owned(),
-            what,
-        };
+        let answer = |what: String| FetchError::Answer { url: ask.url.to_owned(), what };
         if !ask.url.starts_with("https://") && !(self.allow_http && ask.url.starts_with("http://")) {
             return Err(answer("an address that is not https".to_owned()));
         }
@@ -145,20 +129,12 @@ impl Fetch for HttpFetch {
         if let Some(token) = ask.bearer {
             request = request.bearer_auth(token);
         }
-        let mut response = request
-            .header("accept", "application/json")
-            .send()
-            .await
-            .map_err(unreachable)?;
+        let mut response = request.header("accept", "application/json").send().await.map_err(unreachable)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(answer(format!("status {}", response.status().as_u16())));
         }
         let header = |name: &str| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
+            response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
         };
         if !header("content-type").to_ascii_lowercase().contains("json") {
             return Err(answer("something that is not JSON".to_owned()));

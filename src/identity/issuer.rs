@@ -73,9 +73,7 @@ impl Issuer {
     /// Whether a token for this audience may be used here; a slash at its end does not matter.
     pub fn accepts_audience(&self, audience: &str) -> bool {
         let bare = audience.strip_suffix('/').unwrap_or(audience);
-        self.audiences
-            .iter()
-            .any(|known| known == audience || known == bare)
+        self.audiences.iter().any(|known| known == audience || known == bare)
     }
 
     /// The tenant that stands for `{tenantid}` in its documents.
@@ -88,23 +86,14 @@ impl Issuer {
 
     /// Every issuer that the settings name: two for each tenant of Entra, one for each other.
     pub fn all(identity: &Identity) -> Vec<Arc<Issuer>> {
-        let entra = identity
-            .entra
-            .iter()
-            .flat_map(|entra| of_entra(entra, &identity.data_audiences));
-        let others = identity
-            .issuers
-            .iter()
-            .map(|issuer| of_oidc(issuer, &identity.data_audiences));
+        let entra = identity.entra.iter().flat_map(|entra| of_entra(entra, &identity.data_audiences));
+        let others = identity.issuers.iter().map(|issuer| of_oidc(issuer, &identity.data_audiences));
         entra.chain(others).map(Arc::new).collect()
     }
 }
 
 fn of_entra(entra: &Entra, audiences: &[String]) -> Vec<Issuer> {
-    let transport = Transport {
-        ca_file: entra.ca_file.clone(),
-        allow_http: entra.allow_http,
-    };
+    let transport = Transport { ca_file: entra.ca_file.clone(), allow_http: entra.allow_http };
     let issuer = |name: String, base: String, tenant: Uuid, version| Issuer {
         source: KeySource::discovery(&base, &name, &[], &transport),
         name,
@@ -130,19 +119,12 @@ fn of_entra(entra: &Entra, audiences: &[String]) -> Vec<Issuer> {
 }
 
 fn of_oidc(issuer: &OidcIssuer, data_audiences: &[String]) -> Issuer {
-    let transport = Transport {
-        ca_file: issuer.ca_file.clone(),
-        allow_http: issuer.allow_http,
-    };
+    let transport = Transport { ca_file: issuer.ca_file.clone(), allow_http: issuer.allow_http };
     let source = match &issuer.jwks_file {
         Some(file) => KeySource::File(file.clone()),
         None => KeySource::discovery(&issuer.issuer, &issuer.issuer, &issuer.jwks_hosts, &transport),
     };
-    let audiences = if issuer.audiences.is_empty() {
-        data_audiences
-    } else {
-        &issuer.audiences
-    };
+    let audiences = if issuer.audiences.is_empty() { data_audiences } else { &issuer.audiences };
     Issuer {
         name: issuer.issuer.clone(),
         kind: IssuerKind::Oidc {

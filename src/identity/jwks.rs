@@ -72,12 +72,10 @@ impl KeySet {
     /// Whether both hold the same keys under the same ids.
     pub fn same_as(&self, other: &KeySet) -> bool {
         self.len() == other.len()
-            && self.0.iter().all(|(kid, key)| {
-                other
-                    .0
-                    .get(kid)
-                    .is_some_and(|theirs| theirs.material == key.material)
-            })
+            && self
+                .0
+                .iter()
+                .all(|(kid, key)| other.0.get(kid).is_some_and(|theirs| theirs.material == key.material))
     }
 
     /// How many there are.
@@ -133,21 +131,14 @@ pub fn parse(bytes: &[u8], wanted: Wanted<'_>) -> Result<KeySet, JwksError> {
             keys.entry(kid).or_insert(Arc::new(key));
         }
     }
-    if keys.is_empty() {
-        Err(JwksError::NoUsableKey)
-    } else {
-        Ok(KeySet(keys))
-    }
+    if keys.is_empty() { Err(JwksError::NoUsableKey) } else { Ok(KeySet(keys)) }
 }
 
 fn usable(value: Value, wanted: Wanted<'_>) -> Option<(String, VerifyingKey)> {
     let jwk: Jwk = serde_json::from_value(value).ok()?;
     let for_signatures = jwk.usage.as_deref().is_none_or(|usage| usage == "sig")
         && jwk.alg.as_deref().is_none_or(|alg| alg == "RS256")
-        && jwk
-            .key_ops
-            .as_ref()
-            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+        && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
     let of_this_issuer = jwk.issuer.as_deref().is_none_or(|issuer| {
         let start = issuer.to_ascii_lowercase().find("{tenantid}");
         match start.and_then(|at| Some((issuer.get(..at)?, issuer.get(at + "{tenantid}".len()..)?))) {
@@ -169,20 +160,11 @@ fn usable(value: Value, wanted: Wanted<'_>) -> Option<(String, VerifyingKey)> {
         bytes.get(start..).map(<[u8]>::to_vec)
     };
     let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);
-    let exponent = e.iter().try_fold(0_u64, |sum, byte| {
-        sum.checked_mul(256)?.checked_add((*byte).into())
-    })?;
+    let exponent = e.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))?;
     let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
     let sound = (2048..=8192).contains(&bits) && exponent >= 65_537 && exponent % 2 == 1;
     sound.then(|| {
         let key = DecodingKey::from_rsa_raw_components(&n, &e);
-        (
-            jwk.kid,
-            VerifyingKey {
-                key,
-                modulus_length: n.len(),
-                material: (n, e),
-            },
-        )
+        (jwk.kid, VerifyingKey { key, modulus_length: n.len(), material: (n, e) })
     })
 }

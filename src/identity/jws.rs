@@ -52,23 +52,12 @@ impl<'a> Compact<'a> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Malformed::Shape)?;
         let (header, payload) = signed.split_once('.').ok_or(Malformed::Shape)?;
         // The engine refuses padding, white space, a further dot and bits left over in the last character.
-        let decode = |part: &str| {
-            URL_SAFE_NO_PAD
-                .decode(part)
-                .ok()
-                .filter(|bytes| !bytes.is_empty())
-        };
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok().filter(|bytes| !bytes.is_empty());
         let parts = (decode(header), decode(payload), decode(signature));
         let (Some(header), Some(payload), Some(raw)) = parts else {
             return Err(Malformed::Shape);
         };
-        Ok(Compact {
-            kid: key_id(&header)?,
-            signed,
-            signature,
-            signature_length: raw.len(),
-            payload,
-        })
+        Ok(Compact { kid: key_id(&header)?, signed, signature, signature_length: raw.len(), payload })
     }
 }
 
@@ -83,9 +72,9 @@ fn key_id(header: &[u8]) -> Result<String, Malformed> {
     }
     let kind = match get("typ") {
         None => true,
-        Some(value) => value
-            .as_str()
-            .is_some_and(|t| t.eq_ignore_ascii_case("jwt") || t.eq_ignore_ascii_case("at+jwt")),
+        Some(value) => {
+            value.as_str().is_some_and(|t| t.eq_ignore_ascii_case("jwt") || t.eq_ignore_ascii_case("at+jwt"))
+        }
     };
     // `crit` asks for rules nobody here knows, `zip` and `b64: false` change what was signed.
     let unchanged = get("crit").is_none()
@@ -165,10 +154,7 @@ mod tests {
             (r#"{"alg":"RS256","kid":"k","b64":false}"#, Malformed::Header),
             (r#"{"alg":"RS256","kid":"k","typ":"JWE"}"#, Malformed::Header),
             (r#"{"alg":"RS256","kid":"k","typ":1}"#, Malformed::Header),
-            (
-                r#"{"alg":"RS256","kid":"k","x":[[[[[[[[[1]]]]]]]]]}"#,
-                Malformed::Header,
-            ),
+            (r#"{"alg":"RS256","kid":"k","x":[[[[[[[[[1]]]]]]]]]}"#, Malformed::Header),
             (r#"[{"alg":"RS256","kid":"k"}]"#, Malformed::Header),
             (r#"{"alg":"RS256","kid":"k"} {}"#, Malformed::Header),
             (r#"{"alg":"RS256"}"#, Malformed::KeyId),
@@ -200,11 +186,7 @@ mod tests {
             format!("{header}.e30.c2+n"),
             format!("{header}.{}.c2ln", "e30".repeat(6000)),
         ] {
-            assert!(
-                matches!(Compact::parse(&bad), Err(Malformed::Shape)),
-                "{}",
-                &bad[..bad.len().min(80)]
-            );
+            assert!(matches!(Compact::parse(&bad), Err(Malformed::Shape)), "{}", &bad[..bad.len().min(80)]);
         }
     }
 }

@@ -46,19 +46,14 @@ impl KeySource {
         let own = [base, issuer].into_iter().filter_map(authority_of);
         KeySource::Discovery {
             metadata: format!("{}/.well-known/openid-configuration", base.trim_end_matches('/')),
-            hosts: own
-                .chain(more_hosts.iter().map(|host| host.to_ascii_lowercase()))
-                .collect(),
+            hosts: own.chain(more_hosts.iter().map(|host| host.to_ascii_lowercase())).collect(),
             transport: transport.clone(),
         }
     }
 }
 
 fn authority_of(url: &str) -> Option<String> {
-    url.parse::<http::Uri>()
-        .ok()?
-        .authority()
-        .map(|authority| authority.as_str().to_ascii_lowercase())
+    url.parse::<http::Uri>().ok()?.authority().map(|authority| authority.as_str().to_ascii_lowercase())
 }
 
 /// Times by which keys are kept.
@@ -133,9 +128,7 @@ impl KeyCell {
         }
         match &*self.set.load() {
             None => Lookup::Unavailable,
-            Some(set) => set
-                .get(kid)
-                .map_or(Lookup::Unknown, |key| Lookup::Found(key.clone())),
+            Some(set) => set.get(kid).map_or(Lookup::Unknown, |key| Lookup::Found(key.clone())),
         }
     }
 
@@ -169,8 +162,7 @@ impl KeyCell {
         }
         let stale = i64::try_from(max_stale.as_secs()).unwrap_or(i64::MAX);
         self.fetched.store(fetched, Ordering::Release);
-        self.usable_until
-            .store(fetched.saturating_add(stale), Ordering::Release);
+        self.usable_until.store(fetched.saturating_add(stale), Ordering::Release);
     }
 
     /// Waits for a refresh on behalf of an unknown id: for one under way, or for one that is asked for now
@@ -180,10 +172,8 @@ impl KeyCell {
         let now = Instant::now();
         let worth_waiting = {
             let mut wishes = self.wishes.lock();
-            let in_vain = wishes
-                .unknown
-                .get(kid)
-                .is_some_and(|since| now.duration_since(*since) < UNKNOWN_FOR);
+            let in_vain =
+                wishes.unknown.get(kid).is_some_and(|since| now.duration_since(*since) < UNKNOWN_FOR);
             let recent = wishes.last.is_some_and(|at| now.duration_since(at) < cool_down);
             if !in_vain && !recent && !wishes.busy {
                 wishes.busy = true;
@@ -196,9 +186,7 @@ impl KeyCell {
             self.suppressed.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        tokio::time::timeout(WAIT, ended.changed())
-            .await
-            .is_ok_and(|changed| changed.is_ok())
+        tokio::time::timeout(WAIT, ended.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
 
     /// Remembers an id that a refresh did not bring, so that it does not ask for another soon.
@@ -317,40 +305,24 @@ impl Refresher {
         let (bytes, cloud, max_age, url) = match &self.issuer.source {
             KeySource::File(file) => {
                 let bytes = tokio::fs::read(file).await;
-                let bytes = bytes.map_err(|source| RefreshError::File {
-                    file: file.clone(),
-                    source,
-                })?;
+                let bytes = bytes.map_err(|source| RefreshError::File { file: file.clone(), source })?;
                 (bytes, None, None, file.display().to_string())
             }
             KeySource::Discovery { metadata, hosts, .. } => self.discover(metadata, hosts).await?,
         };
-        let set = self
-            .parse(&bytes, cloud.as_deref())
-            .map_err(|problem| RefreshError::Keys { url, problem })?;
+        let set =
+            self.parse(&bytes, cloud.as_deref()).map_err(|problem| RefreshError::Keys { url, problem })?;
         info!(issuer = %self.issuer.name, keys = set.len(), "the issuer's keys are fresh");
         self.issuer.keys.install(set, now, self.times.max_stale);
         if matches!(self.issuer.source, KeySource::Discovery { .. }) {
             let jwks = String::from_utf8_lossy(&bytes).into_owned();
-            self.remember(Remembered {
-                issuer: self.issuer.name.clone(),
-                fetched: now,
-                cloud,
-                jwks,
-            });
+            self.remember(Remembered { issuer: self.issuer.name.clone(), fetched: now, cloud, jwks });
         }
         Ok(max_age)
     }
 
     fn parse(&self, bytes: &[u8], cloud: Option<&str>) -> Result<KeySet, JwksError> {
-        jwks::parse(
-            bytes,
-            Wanted {
-                issuer: &self.issuer.name,
-                tenant: &self.issuer.tenant(),
-                cloud,
-            },
-        )
+        jwks::parse(bytes, Wanted { issuer: &self.issuer.name, tenant: &self.issuer.tenant(), cloud })
     }
 
     async fn discover(
@@ -358,45 +330,25 @@ impl Refresher {
         metadata: &str,
         hosts: &[String],
     ) -> Result<(Vec<u8>, Option<String>, Option<Duration>, String), RefreshError> {
-        let ask = |url| Ask {
-            url,
-            body: None,
-            bearer: None,
-            limit: jwks::MAX_BYTES,
-        };
+        let ask = |url| Ask { url, body: None, bearer: None, limit: jwks::MAX_BYTES };
         let document = self.fetch.fetch(ask(metadata)).await?;
-        let wrong = |problem: String| RefreshError::Metadata {
-            url: metadata.to_owned(),
-            problem,
-        };
+        let wrong = |problem: String| RefreshError::Metadata { url: metadata.to_owned(), problem };
         let found: Metadata = serde_json::from_slice(&document.bytes)
             .map_err(|_| wrong("it is not a discovery document with `issuer` and `jwks_uri`".to_owned()))?;
         // OpenID Connect Discovery 1.0, section 4.3: the names must be identical.
         if found.issuer.replace("{tenantid}", &self.issuer.tenant()) != self.issuer.name {
-            return Err(wrong(format!(
-                "it is of another issuer than `{}`",
-                self.issuer.name
-            )));
+            return Err(wrong(format!("it is of another issuer than `{}`", self.issuer.name)));
         }
         if !authority_of(&found.jwks_uri).is_some_and(|host| hosts.contains(&host)) {
-            return Err(wrong(
-                "its jwks_uri is on a host that is not allowed; see `jwks_hosts`".to_owned(),
-            ));
+            return Err(wrong("its jwks_uri is on a host that is not allowed; see `jwks_hosts`".to_owned()));
         }
         let keys = self.fetch.fetch(ask(&found.jwks_uri)).await?;
-        Ok((
-            keys.bytes,
-            found.cloud_instance_name,
-            keys.max_age,
-            found.jwks_uri,
-        ))
+        Ok((keys.bytes, found.cloud_instance_name, keys.max_age, found.jwks_uri))
     }
 
     fn memory(&self) -> Option<PathBuf> {
         let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, self.issuer.name.as_bytes());
-        self.directory
-            .as_ref()
-            .map(|directory| directory.join(format!("{name}.jwks.json")))
+        self.directory.as_ref().map(|directory| directory.join(format!("{name}.jwks.json")))
     }
 
     fn remember(&self, set: Remembered) {
@@ -433,7 +385,5 @@ impl Refresher {
 
 fn read(file: &Path) -> Option<Vec<u8>> {
     let length = std::fs::metadata(file).ok()?.len();
-    (length < 4 * jwks::MAX_BYTES as u64)
-        .then(|| std::fs::read(file).ok())
-        .flatten()
+    (length < 4 * jwks::MAX_BYTES as u64).then(|| std::fs::read(file).ok()).flatten()
 }

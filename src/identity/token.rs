@@ -114,10 +114,7 @@ impl TokenVerifier {
     ) -> TokenVerifier {
         let entries = (cache_bytes / 2048).max(16);
         TokenVerifier {
-            issuers: issuers
-                .iter()
-                .map(|issuer| (issuer.name.clone(), issuer.clone()))
-                .collect(),
+            issuers: issuers.iter().map(|issuer| (issuer.name.clone(), issuer.clone())).collect(),
             passed: Cache::with(
                 entries,
                 cache_bytes as u64,
@@ -177,14 +174,8 @@ impl TokenVerifier {
             return Err(Rejection::Signature);
         }
         let caller = Arc::new(caller);
-        self.passed.insert(
-            token.into(),
-            Passed {
-                caller: caller.clone(),
-                issuer: issuer.clone(),
-                generation,
-            },
-        );
+        self.passed
+            .insert(token.into(), Passed { caller: caller.clone(), issuer: issuer.clone(), generation });
         Ok(caller)
     }
 

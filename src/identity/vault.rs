@@ -63,10 +63,7 @@ impl Vault {
 
     /// Opens the master key in a file of mode 0600, 32 bytes as base64. Makes the file if it is not there and `create` is set.
     pub fn open(file: &Path, create: bool) -> Result<Vault, VaultError> {
-        let wrong = |why: String| VaultError::File {
-            file: file.to_owned(),
-            why,
-        };
+        let wrong = |why: String| VaultError::File { file: file.to_owned(), why };
         if create && !file.exists() {
             let mut master = Zeroizing::new([0_u8; 32]);
             rand::fill(&mut *master).map_err(|_| VaultError::Crypto)?;
@@ -86,9 +83,7 @@ impl Vault {
             std::fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         let text = Zeroizing::new(text);
         let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).ok();
-        let master = bytes
-            .and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok())
-            .map(Zeroizing::new);
+        let master = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
         let master = master.ok_or_else(|| {
             wrong("is not 32 bytes as base64; `openssl rand -base64 32` makes one".to_owned())
         })?;
@@ -108,42 +103,27 @@ impl Vault {
         let pepper = hmac::Key::new(hmac::HMAC_SHA256, &*expand(b"endpoint key digests")?);
         let mut fingerprint = [0; 8];
         let full = expand(b"fingerprint")?;
-        fingerprint
-            .iter_mut()
-            .zip(full.iter())
-            .for_each(|(to, from)| *to = *from);
-        Ok(Vault {
-            cipher: cipher.map_err(|_| VaultError::Crypto)?,
-            pepper,
-            fingerprint,
-        })
+        fingerprint.iter_mut().zip(full.iter()).for_each(|(to, from)| *to = *from);
+        Ok(Vault { cipher: cipher.map_err(|_| VaultError::Crypto)?, pepper, fingerprint })
     }
 
     /// Tells one master key from another; a store remembers it.
     pub fn fingerprint(&self) -> String {
-        self.fingerprint
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// HMAC-SHA-256 under the pepper.
     pub fn digest(&self, secret: &str) -> [u8; 32] {
         let tag = hmac::sign(&self.pepper, secret.as_bytes());
         let mut digest = [0; 32];
-        digest
-            .iter_mut()
-            .zip(tag.as_ref())
-            .for_each(|(to, from)| *to = *from);
+        digest.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
         digest
     }
 
     /// Encrypts a secret for one place; it opens only with the same context.
     pub fn seal(&self, secret: &str, context: &str) -> Result<String, VaultError> {
         let mut text = secret.as_bytes().to_vec();
-        let nonce = self
-            .cipher
-            .seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut text);
+        let nonce = self.cipher.seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut text);
         let nonce = nonce.map_err(|_| VaultError::Crypto)?;
         let mut sealed = nonce.as_ref().to_vec();
         sealed.extend_from_slice(&text);
@@ -156,13 +136,9 @@ impl Vault {
         let (nonce, text) = bytes.split_at_checked(12).ok_or(VaultError::Sealed)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::Sealed)?;
         let mut text = Zeroizing::new(text.to_vec());
-        let plain = self
-            .cipher
-            .open_in_place(nonce, Aad::from(context.as_bytes()), &mut text);
+        let plain = self.cipher.open_in_place(nonce, Aad::from(context.as_bytes()), &mut text);
         let plain = plain.map_err(|_| VaultError::Sealed)?;
-        String::from_utf8(plain.to_vec())
-            .map(Zeroizing::new)
-            .map_err(|_| VaultError::Sealed)
+        String::from_utf8(plain.to_vec()).map(Zeroizing::new).map_err(|_| VaultError::Sealed)
     }
 }
 
@@ -185,26 +161,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("master.key");
         let missing = Vault::open(&file, false).unwrap_err().to_string();
-        assert!(
-            missing.contains("master.key") && missing.contains("cannot be read"),
-            "{missing}"
-        );
+        assert!(missing.contains("master.key") && missing.contains("cannot be read"), "{missing}");
         let made = Vault::open(&file, true).unwrap().fingerprint();
         assert_eq!(Vault::open(&file, true).unwrap().fingerprint(), made);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(
-            Vault::open(&file, true)
-                .unwrap_err()
-                .to_string()
-                .contains("chmod 600")
-        );
+        assert!(Vault::open(&file, true).unwrap_err().to_string().contains("chmod 600"));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&file, "short").unwrap();
-        assert!(
-            Vault::open(&file, true)
-                .unwrap_err()
-                .to_string()
-                .contains("32 bytes")
-        );
+        assert!(Vault::open(&file, true).unwrap_err().to_string().contains("32 bytes"));
     }
 }

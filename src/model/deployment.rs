@@ -64,18 +64,10 @@ impl TryFrom<String> for InstanceUrl {
         if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(wrong());
         }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let bare = authority.as_str().len() == authority.host().len();
         let default = if tls { 443 } else { 80 };
-        let port = if bare {
-            default
-        } else {
-            authority.port_u16().ok_or_else(wrong)?
-        };
+        let port = if bare { default } else { authority.port_u16().ok_or_else(wrong)? };
         if host.is_empty() || port == 0 {
             return Err(wrong());
         }
@@ -167,15 +159,9 @@ mod tests {
     #[test]
     fn instance_addresses_have_a_scheme_a_host_and_a_port() {
         let parse = |text: &str| InstanceUrl::try_from(text.to_owned());
-        assert_eq!(
-            parse("http://10.0.0.5:5001").unwrap().authority(),
-            "10.0.0.5:5001"
-        );
+        assert_eq!(parse("http://10.0.0.5:5001").unwrap().authority(), "10.0.0.5:5001");
         assert_eq!(parse("https://[::1]/").unwrap().authority(), "[::1]:443");
-        assert_eq!(
-            String::from(parse("http://models.svc").unwrap()),
-            "http://models.svc:80"
-        );
+        assert_eq!(String::from(parse("http://models.svc").unwrap()), "http://models.svc:80");
         for bad in [
             "",
             "10.0.0.5:80",

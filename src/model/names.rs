@@ -88,22 +88,9 @@ mod tests {
         for good in ["abc", "my-endp1", "A23456789012345678901234567890ab"] {
             assert!(good.parse::<EndpointName>().is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "ab",
-            "1abc",
-            "a--b",
-            "abc-",
-            "a_b",
-            "a.b",
-            "ä23",
-            &"a".repeat(33),
-        ] {
+        for bad in ["", "ab", "1abc", "a--b", "abc-", "a_b", "a.b", "ä23", &"a".repeat(33)] {
             assert!(bad.parse::<EndpointName>().is_err(), "{bad}");
         }
-        assert_eq!(
-            "Blue".parse::<DeploymentName>().unwrap(),
-            "bLUE".parse::<DeploymentName>().unwrap()
-        );
+        assert_eq!("Blue".parse::<DeploymentName>().unwrap(), "bLUE".parse::<DeploymentName>().unwrap());
     }
 }

@@ -36,12 +36,12 @@ impl Resource {
             Resource::RoleDefinition(role) => {
                 Scope::root().authorization("roleDefinitions", &role.id.to_string())
             }
-            Resource::RoleAssignment(grant) => grant
-                .scope
-                .authorization("roleAssignments", &grant.id.to_string()),
-            Resource::DenyAssignment(denial) => denial
-                .scope
-                .authorization("denyAssignments", &denial.id.to_string()),
+            Resource::RoleAssignment(grant) => {
+                grant.scope.authorization("roleAssignments", &grant.id.to_string())
+            }
+            Resource::DenyAssignment(denial) => {
+                denial.scope.authorization("denyAssignments", &denial.id.to_string())
+            }
         })
     }
 }

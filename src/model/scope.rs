@@ -55,10 +55,7 @@ impl WorkspaceRef {
 impl Scope {
     /// The root, `/`.
     pub fn root() -> Scope {
-        Scope {
-            shown: "/".into(),
-            key: "/".into(),
-        }
+        Scope { shown: "/".into(), key: "/".into() }
     }
 
     /// The scope in lower case, by which it is compared.
@@ -90,10 +87,7 @@ impl Scope {
     }
 
     fn of(shown: String) -> Scope {
-        Scope {
-            key: shown.to_ascii_lowercase().into(),
-            shown: shown.into(),
-        }
+        Scope { key: shown.to_ascii_lowercase().into(), shown: shown.into() }
     }
 
     /// This scope and every scope above it that its id names, nearest first, root last, in lower case.
@@ -102,12 +96,7 @@ impl Scope {
     pub fn lineage(&self) -> Vec<&str> {
         let key = self.key();
         let mut levels = vec![key];
-        let ends: Vec<usize> = key
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .skip(1)
-            .chain([key.len()])
-            .collect();
+        let ends: Vec<usize> = key.match_indices('/').map(|(at, _)| at).skip(1).chain([key.len()]).collect();
         let segments: Vec<&str> = key.split('/').skip(1).collect();
         // Ends of the levels: subscription = 2 segments, group = 4, resource = 8 and then every 2 more.
         let is_level = |count: usize| match segments.first() {
@@ -130,9 +119,7 @@ impl Scope {
     /// The subscription's id in lower case, if the scope lies in one.
     pub fn subscription(&self) -> Option<&str> {
         let mut segments = self.key.split('/').skip(1);
-        (segments.next() == Some("subscriptions"))
-            .then(|| segments.next())
-            .flatten()
+        (segments.next() == Some("subscriptions")).then(|| segments.next()).flatten()
     }
 }
 
@@ -140,26 +127,19 @@ impl FromStr for Scope {
     type Err = ScopeError;
 
     fn from_str(text: &str) -> Result<Scope, ScopeError> {
-        let wrong = |problem| ScopeError {
-            text: text.chars().take(120).collect(),
-            problem,
-        };
+        let wrong = |problem| ScopeError { text: text.chars().take(120).collect(), problem };
         if text.len() > MAX_LENGTH {
             return Err(wrong("it is longer than 2048 characters"));
         }
         if text == "/" {
             return Ok(Scope::root());
         }
-        let rest = text
-            .strip_prefix('/')
-            .ok_or_else(|| wrong("it starts with `/`"))?;
+        let rest = text.strip_prefix('/').ok_or_else(|| wrong("it starts with `/`"))?;
         let segments: Vec<&str> = rest.strip_suffix('/').unwrap_or(rest).split('/').collect();
         let plain =
             |s: &&str| !s.is_empty() && s.chars().all(|c| !c.is_control() && !"<>%&\\?*#".contains(c));
         if !segments.iter().all(plain) {
-            return Err(wrong(
-                "a segment is empty or holds a character that ids do not have",
-            ));
+            return Err(wrong("a segment is empty or holds a character that ids do not have"));
         }
         let is = |at: usize, word: &str| segments.get(at).is_some_and(|s| s.eq_ignore_ascii_case(word));
         let count = segments.len();
@@ -239,13 +219,8 @@ mod tests {
         ];
         assert_eq!(scope.lineage(), expected);
         assert_eq!(Scope::root().lineage(), ["/"]);
-        let group: Scope = "/providers/Microsoft.Management/managementGroups/M"
-            .parse()
-            .unwrap();
-        assert_eq!(
-            group.lineage(),
-            ["/providers/microsoft.management/managementgroups/m", "/"]
-        );
+        let group: Scope = "/providers/Microsoft.Management/managementGroups/M".parse().unwrap();
+        assert_eq!(group.lineage(), ["/providers/microsoft.management/managementgroups/m", "/"]);
     }
 
     #[test]

@@ -60,12 +60,7 @@ mod tests {
     #[test]
     fn sums_are_zero_or_a_hundred() {
         let traffic = |shares: &[(&str, u8)]| {
-            Traffic::try_from(
-                shares
-                    .iter()
-                    .map(|(n, p)| (n.parse().unwrap(), *p))
-                    .collect::<Vec<_>>(),
-            )
+            Traffic::try_from(shares.iter().map(|(n, p)| (n.parse().unwrap(), *p)).collect::<Vec<_>>())
         };
         assert!(traffic(&[]).is_ok());
         assert!(traffic(&[("blue", 0)]).is_ok());

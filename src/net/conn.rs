@@ -1,6 +1,7 @@
 //! What one client connection knows of itself, shared by its socket, its requests and its clocks.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ pub struct Conn {
     /// Requests that are being answered.
     busy: AtomicU64,
     refused: Mutex<Option<(u64, Violation)>>,
+    server_name: OnceLock<String>,
 }
 
 /// What a connection is doing, as far as its clocks are concerned.
@@ -74,7 +76,17 @@ impl Conn {
             begun: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             refused: Mutex::new(None),
+            server_name: OnceLock::new(),
         }
+    }
+
+    pub(super) fn name(&self, server_name: &str) {
+        let _ = self.server_name.set(server_name.to_ascii_lowercase());
+    }
+
+    /// The host that the TLS handshake was for, in lower case.
+    pub fn server_name(&self) -> Option<&String> {
+        self.server_name.get()
     }
 
     fn now(&self) -> u64 {
@@ -106,10 +118,7 @@ impl Conn {
     pub fn begin(&self) -> Option<Violation> {
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         self.busy.fetch_add(1, Ordering::Relaxed);
-        self.refused
-            .lock()
-            .filter(|(refused, _)| *refused == number)
-            .map(|(_, violation)| violation)
+        self.refused.lock().filter(|(refused, _)| *refused == number).map(|(_, violation)| violation)
     }
 
     /// Ends a request.
@@ -121,10 +130,7 @@ impl Conn {
     /// A violation in the body of the request that was begun last.
     pub fn broken(&self) -> Option<Violation> {
         let begun = self.begun.load(Ordering::Relaxed);
-        self.refused
-            .lock()
-            .filter(|(refused, _)| *refused == begun)
-            .map(|(_, violation)| violation)
+        self.refused.lock().filter(|(refused, _)| *refused == begun).map(|(_, violation)| violation)
     }
 
     /// Whether the connection has to end, or when to look again.

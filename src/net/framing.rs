@@ -57,11 +57,7 @@ pub enum Place {
 impl Framing {
     /// At the start of a connection.
     pub fn new(limits: HeadLimits) -> Framing {
-        Framing {
-            limits,
-            state: State::Head(HeadScan::default()),
-            heads: 0,
-        }
+        Framing { limits, state: State::Head(HeadScan::default()), heads: 0 }
     }
 
     /// Heads that were complete and sound so far.
@@ -71,11 +67,7 @@ impl Framing {
 
     /// Where the connection stands.
     pub fn place(&self) -> Place {
-        if matches!(self.state, State::Head(_)) {
-            Place::Head
-        } else {
-            Place::Body
-        }
+        if matches!(self.state, State::Head(_)) { Place::Head } else { Place::Body }
     }
 
     /// Looks at bytes and counts in `passed` how many of them may pass. What is left is the beginning of a head
@@ -174,11 +166,7 @@ impl HeadScan {
     fn check_size(&self, end: usize, limits: &HeadLimits) -> Result<(), Violation> {
         let line = end.saturating_sub(self.line_start);
         if !self.begun {
-            return if line > limits.line {
-                Err(Violation::LineTooLong)
-            } else {
-                Ok(())
-            };
+            return if line > limits.line { Err(Violation::LineTooLong) } else { Ok(()) };
         }
         if line > limits.field || end.saturating_sub(self.fields_start) > limits.fields {
             return Err(Violation::FieldsTooLarge);
@@ -191,9 +179,7 @@ impl HeadScan {
             return Err(Malformed("folded_line"));
         }
         let colon = memchr::memchr(b':', line).ok_or(Malformed("field_without_colon"))?;
-        let (name, value) = line
-            .split_at_checked(colon)
-            .ok_or(Malformed("field_without_colon"))?;
+        let (name, value) = line.split_at_checked(colon).ok_or(Malformed("field_without_colon"))?;
         if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
             return Err(Malformed("field_name"));
         }
@@ -210,10 +196,8 @@ impl HeadScan {
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-                let length = std::str::from_utf8(value)
-                    .ok()
-                    .filter(|_| digits)
-                    .and_then(|text| text.parse().ok());
+                let length =
+                    std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
                 if self.length.is_some() || length.is_none() {
                     return Err(Malformed("content_length"));
                 }
@@ -275,9 +259,7 @@ pub fn is_target(target: &[u8]) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&byte);
     let whole = || {
         memchr::memchr_iter(b'%', target).all(|at| {
-            target
-                .get(at + 1..at + 3)
-                .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            target.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
         })
     };
     !target.is_empty() && target.iter().all(|byte| plain(*byte)) && whole()
@@ -291,9 +273,8 @@ pub fn is_host(text: &[u8]) -> bool {
                 return false;
             };
             let (address, after) = rest.split_at(end);
-            let address = std::str::from_utf8(address)
-                .ok()
-                .and_then(|a| a.parse::<std::net::Ipv6Addr>().ok());
+            let address =
+                std::str::from_utf8(address).ok().and_then(|a| a.parse::<std::net::Ipv6Addr>().ok());
             if address.is_none() {
                 return false;
             }
@@ -316,9 +297,7 @@ pub fn is_host(text: &[u8]) -> bool {
 /// A control character other than a tab, a bare carriage return among them.
 fn has_control(value: &[u8]) -> bool {
     // Without an early exit, so that the compiler makes wide comparisons of it.
-    value.iter().fold(false, |found, byte| {
-        found | ((*byte < 0x20) & (*byte != b'\t')) | (*byte == 0x7f)
-    })
+    value.iter().fold(false, |found, byte| found | ((*byte < 0x20) & (*byte != b'\t')) | (*byte == 0x7f))
 }
 
 /// A chunked body (RFC 9112 section 7.1).
@@ -351,11 +330,7 @@ const MAX_TRAILERS: usize = 8 * 1_024;
 
 impl Chunk {
     fn start() -> Chunk {
-        Chunk {
-            at: ChunkPlace::Size { digits: 0, value: 0 },
-            extensions: 0,
-            trailers: 0,
-        }
+        Chunk { at: ChunkPlace::Size { digits: 0, value: 0 }, extensions: 0, trailers: 0 }
     }
 
     /// Counts in `passed` the bytes that belong to the body; true if it ended with them.
@@ -394,10 +369,7 @@ impl Chunk {
         Ok(match (self.at, byte) {
             (Size { digits, value }, digit) if digit.is_ascii_hexdigit() && digits < 16 => {
                 let digit = char::from(digit).to_digit(16).unwrap_or(0);
-                Size {
-                    digits: digits + 1,
-                    value: (value << 4) | u64::from(digit),
-                }
+                Size { digits: digits + 1, value: (value << 4) | u64::from(digit) }
             }
             (Size { digits: 1.., value }, b'\r') | (Extension { value }, b'\r') => SizeLf { value },
             (Size { digits: 1.., value }, b';') => Extension { value },
@@ -426,11 +398,7 @@ impl Chunk {
 
     fn trailer(&mut self, next: ChunkPlace) -> Result<ChunkPlace, Violation> {
         self.trailers += 1;
-        if self.trailers > MAX_TRAILERS {
-            Err(Malformed("trailer"))
-        } else {
-            Ok(next)
-        }
+        if self.trailers > MAX_TRAILERS { Err(Malformed("trailer")) } else { Ok(next) }
     }
 }
 

@@ -51,14 +51,7 @@ enum Mode {
 impl<I> Guard<I> {
     /// Follows an HTTP/1 connection of which these bytes were read already.
     pub fn strict(io: I, conn: Arc<Conn>, framing: Framing, first: BytesMut) -> Guard<I> {
-        let mut guard = Guard {
-            io,
-            conn,
-            mode: Mode::Strict(framing),
-            held: first,
-            free: 0,
-            linger: None,
-        };
+        let mut guard = Guard { io, conn, mode: Mode::Strict(framing), held: first, free: 0, linger: None };
         guard.follow_held();
         guard
     }
@@ -66,14 +59,7 @@ impl<I> Guard<I> {
     /// Lets everything pass, first these bytes.
     pub fn open(io: I, conn: Arc<Conn>, first: BytesMut) -> Guard<I> {
         let free = first.len();
-        Guard {
-            io,
-            conn,
-            mode: Mode::Open,
-            held: first,
-            free,
-            linger: None,
-        }
+        Guard { io, conn, mode: Mode::Open, held: first, free, linger: None }
     }
 
     /// Follows bytes; gives how many of them may pass.
@@ -141,26 +127,16 @@ impl<I: AsyncRead + Unpin> Guard<I> {
             return Poll::Ready(Ok(Progress::Done));
         }
         if matches!(self.mode, Mode::Strict(_)) {
-            self.held
-                .extend_from_slice(fresh.get(passed..).unwrap_or_default());
+            self.held.extend_from_slice(fresh.get(passed..).unwrap_or_default());
         }
         buf.set_filled(before + passed);
         self.stand_in();
-        Poll::Ready(Ok(if passed > 0 {
-            Progress::Done
-        } else {
-            Progress::Again
-        }))
+        Poll::Ready(Ok(if passed > 0 { Progress::Done } else { Progress::Again }))
     }
 
     /// Reads behind the beginning of a head that is held.
     fn read_on(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Progress>> {
-        if ready!(tokio_util::io::poll_read_buf(
-            Pin::new(&mut self.io),
-            cx,
-            &mut self.held
-        ))? == 0
-        {
+        if ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.held))? == 0 {
             return Poll::Ready(Ok(Progress::Done));
         }
         self.follow_held();
@@ -189,11 +165,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                 Mode::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 Mode::Strict(_) | Mode::Open => {}
             }
-            let progress = if guard.held.is_empty() {
-                guard.read_through(cx, buf)
-            } else {
-                guard.read_on(cx)
-            };
+            let progress =
+                if guard.held.is_empty() { guard.read_through(cx, buf) } else { guard.read_on(cx) };
             if let Progress::Done = ready!(progress)? {
                 return Poll::Ready(Ok(()));
             }
@@ -210,9 +183,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
     /// Takes what the client still sends, within bounds: closing over unread bytes would make the
     /// kernel reset the connection and with it the answer that is under way.
     fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (sleep, taken) = self
-            .linger
-            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER_TIME)), 0));
+        let (sleep, taken) =
+            self.linger.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER_TIME)), 0));
         let mut scratch = [0_u8; 4096];
         while *taken < LINGER_BYTES {
             let mut buf = ReadBuf::new(&mut scratch);

@@ -62,21 +62,12 @@ impl Admission {
     /// Admits up to this many.
     pub fn new(most: usize, most_by_address: usize, gauge: IntGauge) -> Arc<Admission> {
         let (open, by_address) = (AtomicUsize::new(0), DashMap::new());
-        Arc::new(Admission {
-            open,
-            by_address,
-            most,
-            most_by_address,
-            gauge,
-        })
+        Arc::new(Admission { open, by_address, most, most_by_address, gauge })
     }
 
     /// A place for a connection from this address, if there is one.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let place = Place {
-            admission: self.clone(),
-            address,
-        };
+        let place = Place { admission: self.clone(), address };
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         self.gauge.inc();
         let here = {
@@ -93,12 +84,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
         self.admission.gauge.dec();
-        self.admission
-            .by_address
-            .remove_if_mut(&self.address, |_, count| {
-                *count = count.saturating_sub(1);
-                *count == 0
-            });
+        self.admission.by_address.remove_if_mut(&self.address, |_, count| {
+            *count = count.saturating_sub(1);
+            *count == 0
+        });
     }
 }
 

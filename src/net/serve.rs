@@ -78,16 +78,16 @@ impl Protocol {
         };
         let handshake = TlsAcceptor::from(tls.clone()).accept(stream);
         match tokio::time::timeout(self.handshake, handshake).await {
-            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(
-                    Guard::open(stream, conn.clone(), BytesMut::new()),
-                    conn,
-                    service,
-                    drain,
-                )
-                .await;
+            Ok(Ok(stream)) => {
+                let session = stream.get_ref().1;
+                session.server_name().inspect(|name| conn.name(name));
+                if session.alpn_protocol() == Some(b"h2") {
+                    let guard = Guard::open(stream, conn.clone(), BytesMut::new());
+                    self.http2(guard, conn, service, drain).await;
+                } else {
+                    self.http1(stream, BytesMut::new(), conn, service, drain).await;
+                }
             }
-            Ok(Ok(stream)) => self.http1(stream, BytesMut::new(), conn, service, drain).await,
             Ok(Err(_)) => {}
             Err(_) => self.slow_client.with_label_values(&["handshake"]).inc(),
         }
@@ -121,8 +121,7 @@ impl Protocol {
         };
         match found {
             Ok(Some(true)) => {
-                self.http2(Guard::open(stream, conn.clone(), first), conn, service, drain)
-                    .await
+                self.http2(Guard::open(stream, conn.clone(), first), conn, service, drain).await
             }
             Ok(Some(false)) => self.http1(stream, first, conn, service, drain).await,
             Ok(None) => {}
@@ -151,10 +150,7 @@ impl Protocol {
             .max_headers(self.head.count)
             .max_buf_size(BUFFER.max(self.head.line + self.head.fields + 1024));
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));
-        self.run(connection.as_mut(), &conn, drain, |connection| {
-            connection.graceful_shutdown()
-        })
-        .await;
+        self.run(connection.as_mut(), &conn, drain, |connection| connection.graceful_shutdown()).await;
     }
 
     async fn http2<S: Service, I>(
@@ -184,10 +180,7 @@ impl Protocol {
             .keep_alive_interval(self.times.idle)
             .keep_alive_timeout(self.times.header);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));
-        self.run(connection.as_mut(), &conn, drain, |connection| {
-            connection.graceful_shutdown()
-        })
-        .await;
+        self.run(connection.as_mut(), &conn, drain, |connection| connection.graceful_shutdown()).await;
     }
 
     /// Drives a connection under its clocks. One timer serves them all and is set again only when it fires,

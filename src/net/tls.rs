@@ -25,10 +25,7 @@ pub struct Certificates(ArcSwap<CertifiedKey>);
 impl Certificates {
     /// Reads a chain and its key from PEM files.
     pub fn load(certificate: &Path, private_key: &Path) -> Result<Arc<Certificates>, TlsError> {
-        Ok(Arc::new(Certificates(ArcSwap::from_pointee(read(
-            certificate,
-            private_key,
-        )?))))
+        Ok(Arc::new(Certificates(ArcSwap::from_pointee(read(certificate, private_key)?))))
     }
 
     /// Uses a chain and key that are already there.
@@ -46,10 +43,7 @@ impl Certificates {
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| TlsError {
-            file: "TLS".to_owned(),
-            why: error.to_string(),
-        })?;
+        let builder = builder.map_err(|error| TlsError { file: "TLS".to_owned(), why: error.to_string() })?;
         let mut config = builder.with_no_client_auth().with_cert_resolver(self.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
@@ -63,10 +57,7 @@ impl ResolvesServerCert for Certificates {
 }
 
 fn read(certificate: &Path, private_key: &Path) -> Result<CertifiedKey, TlsError> {
-    let wrong = |file: &Path, why: String| TlsError {
-        file: file.display().to_string(),
-        why,
-    };
+    let wrong = |file: &Path, why: String| TlsError { file: file.display().to_string(), why };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain = chain.map_err(|error| wrong(certificate, format!("cannot be read as PEM: {error}")))?;
     if chain.is_empty() {
@@ -75,10 +66,6 @@ fn read(certificate: &Path, private_key: &Path) -> Result<CertifiedKey, TlsError
     let key = PrivateKeyDer::from_pem_file(private_key);
     let key = key.map_err(|error| wrong(private_key, format!("cannot be read as PEM: {error}")))?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
-        wrong(
-            private_key,
-            format!("does not belong to the certificate: {error}"),
-        )
-    })
+    CertifiedKey::from_der(chain, key, &provider)
+        .map_err(|error| wrong(private_key, format!("does not belong to the certificate: {error}")))
 }

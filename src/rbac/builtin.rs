@@ -191,8 +191,5 @@ pub fn roles() -> Vec<RoleDefinition> {
 
 /// The built-in role of that name, in any case.
 pub fn by_name(name: &str) -> Option<Uuid> {
-    TABLE
-        .iter()
-        .find(|row| row.name.eq_ignore_ascii_case(name))
-        .map(|row| row.id)
+    TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name)).map(|row| row.id)
 }

@@ -47,10 +47,7 @@ impl Policy {
     /// Decides whether a caller may do something at a place (of this very policy).
     pub fn decide(&self, who: Principals<'_>, action: &Action, place: &Place) -> Decision<'_> {
         if let Some(denial) = self.denial(who, action, place) {
-            return Decision::Denied {
-                id: denial.id,
-                name: &denial.name,
-            };
+            return Decision::Denied { id: denial.id, name: &denial.name };
         }
         for principal in who.each() {
             let Some(grants) = self.by_principal.get(&principal) else {
@@ -58,11 +55,7 @@ impl Policy {
             };
             for &scope in &place.lineage {
                 let from = grants.partition_point(|(at, _)| *at < scope);
-                let here = grants
-                    .get(from..)
-                    .unwrap_or_default()
-                    .iter()
-                    .take_while(|(at, _)| *at == scope);
+                let here = grants.get(from..).unwrap_or_default().iter().take_while(|(at, _)| *at == scope);
                 for (_, index) in here {
                     if let Some(grant) = self.grants.get(*index as usize)
                         && self.covers(grant.rights, action)
@@ -73,6 +66,11 @@ impl Policy {
             }
         }
         Decision::NotGranted
+    }
+
+    /// Whether anything is denied to anybody.
+    pub fn has_denials(&self) -> bool {
+        !self.denials.is_empty()
     }
 
     fn denial(&self, who: Principals<'_>, action: &Action, place: &Place) -> Option<&Denial> {
@@ -87,11 +85,7 @@ impl Policy {
                 && denial.rights.cover(action)
         };
         place.lineage.iter().find_map(|&scope| {
-            self.denials
-                .get(&scope)
-                .into_iter()
-                .flatten()
-                .find(|denial| applies(scope, denial))
+            self.denials.get(&scope).into_iter().flatten().find(|denial| applies(scope, denial))
         })
     }
 }

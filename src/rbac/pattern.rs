@@ -61,11 +61,7 @@ impl ActionPattern {
 /// Where the next piece may begin: at the end of the previous one, or on its slash if the star stood
 /// between two slashes, for then it may stand for nothing.
 fn resume(end: usize, previous: &str, next: &str) -> usize {
-    if previous.ends_with('/') && next.starts_with('/') {
-        end.saturating_sub(1)
-    } else {
-        end
-    }
+    if previous.ends_with('/') && next.starts_with('/') { end.saturating_sub(1) } else { end }
 }
 
 #[cfg(test)]

@@ -28,8 +28,7 @@ pub struct ManagementGroups {
 impl ManagementGroups {
     /// Puts a management group or a subscription under a management group.
     pub fn place(&mut self, child: &Scope, parent: &Scope) {
-        self.parents
-            .insert(child.key().to_owned(), parent.key().to_owned());
+        self.parents.insert(child.key().to_owned(), parent.key().to_owned());
     }
 
     /// The groups above a scope of the tree, nearest first. A loop ends after 10 levels, Azure's limit being 6.
@@ -81,16 +80,10 @@ impl Rights {
     pub(super) fn cover(&self, action: &Action) -> bool {
         let pick = |lists: &[Vec<ActionPattern>; 2]| {
             let [control, data] = lists;
-            let list = if action.kind == ActionKind::Control {
-                control
-            } else {
-                data
-            };
+            let list = if action.kind == ActionKind::Control { control } else { data };
             list.iter().any(|pattern| pattern.matches(&action.name))
         };
-        self.0
-            .iter()
-            .any(|patterns| pick(&patterns.yes) && !pick(&patterns.no))
+        self.0.iter().any(|patterns| pick(&patterns.yes) && !pick(&patterns.no))
     }
 }
 
@@ -105,19 +98,12 @@ pub struct Action {
 impl Action {
     /// A control-plane action.
     pub fn control(name: &str) -> Action {
-        Action {
-            name: name.to_ascii_lowercase().into(),
-            kind: ActionKind::Control,
-            covered: None,
-        }
+        Action { name: name.to_ascii_lowercase().into(), kind: ActionKind::Control, covered: None }
     }
 
     /// A data action.
     pub fn data(name: &str) -> Action {
-        Action {
-            kind: ActionKind::Data,
-            ..Action::control(name)
-        }
+        Action { kind: ActionKind::Data, ..Action::control(name) }
     }
 }
 
@@ -199,10 +185,7 @@ impl Policy {
                 policy.rights.push(rights);
                 (policy.rights.len() - 1, role.role_name.as_str())
             });
-            roles.insert(
-                role.id,
-                compiled.map_err(|e| format!("its role cannot be read: {e}")),
-            );
+            roles.insert(role.id, compiled.map_err(|e| format!("its role cannot be read: {e}")));
         }
         for assignment in &input.assignments {
             policy.grant(assignment, &roles);
@@ -232,10 +215,7 @@ impl Policy {
             (None, Some(role)) => role.clone(),
         };
         match role {
-            Err(reason) => self.inert.push(InertGrant {
-                assignment: assignment.id,
-                reason,
-            }),
+            Err(reason) => self.inert.push(InertGrant { assignment: assignment.id, reason }),
             Ok((rights, name)) => {
                 let (scope, index) = (self.intern(&assignment.scope), self.grants.len());
                 self.grants.push(Grant {
@@ -247,10 +227,7 @@ impl Policy {
                     rights,
                 });
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
-                self.by_principal
-                    .entry(assignment.principal)
-                    .or_default()
-                    .push((scope, index));
+                self.by_principal.entry(assignment.principal).or_default().push((scope, index));
             }
         }
     }
@@ -272,20 +249,14 @@ impl Policy {
             }
             add(key);
         }
-        Place {
-            own: self.scopes.get(target.key()).copied(),
-            lineage: lineage.into(),
-        }
+        Place { own: self.scopes.get(target.key()).copied(), lineage: lineage.into() }
     }
 
     /// Works out beforehand which roles cover an action that is asked for often.
     #[must_use]
     pub fn prepare(&self, action: Action) -> Action {
         let covered = self.rights.iter().map(|rights| rights.cover(&action)).collect();
-        Action {
-            covered: Some(covered),
-            ..action
-        }
+        Action { covered: Some(covered), ..action }
     }
 
     pub(super) fn covers(&self, rights: usize, action: &Action) -> bool {

@@ -49,11 +49,8 @@ pub(super) fn allowed(
 fn covers(permissions: &[Permission], action: &str, data: bool) -> bool {
     let action = action.to_lowercase();
     permissions.iter().any(|p| {
-        let (yes, no) = if data {
-            (&p.data_actions, &p.not_data_actions)
-        } else {
-            (&p.actions, &p.not_actions)
-        };
+        let (yes, no) =
+            if data { (&p.data_actions, &p.not_data_actions) } else { (&p.actions, &p.not_actions) };
         yes.iter().any(|y| like(&y.to_lowercase(), &action))
             && !no.iter().any(|n| like(&n.to_lowercase(), &action))
     })

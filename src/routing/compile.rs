@@ -70,10 +70,7 @@ impl Compiler {
         resources: impl Iterator<Item = &'a Resource>,
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, CompileError> {
-        let mut input = PolicyInput {
-            groups: self.groups.clone(),
-            ..PolicyInput::default()
-        };
+        let mut input = PolicyInput { groups: self.groups.clone(), ..PolicyInput::default() };
         input.assignments.extend(&self.owners);
         let (mut endpoints, mut deployments): (Vec<&Endpoint>, HashMap<&str, Vec<&Deployment>>) =
             Default::default();
@@ -81,10 +78,7 @@ impl Compiler {
             match resource {
                 Resource::Endpoint(endpoint) => endpoints.push(endpoint),
                 Resource::Deployment(deployment) => {
-                    deployments
-                        .entry(deployment.endpoint.key())
-                        .or_default()
-                        .push(deployment);
+                    deployments.entry(deployment.endpoint.key()).or_default().push(deployment);
                 }
                 Resource::RoleDefinition(role) => input.roles.push(role),
                 Resource::RoleAssignment(grant) => input.assignments.push(grant),
@@ -101,20 +95,11 @@ impl Compiler {
             let route = self.endpoint(endpoint, own, &policy, before, &mut instances)?;
             if routes.insert(key.to_owned(), Arc::new(route)).is_some() {
                 let why = "two workspaces have one of this name; a name is unique in a gateway".to_owned();
-                return Err(CompileError::Resource {
-                    what: "endpoint",
-                    name: key.to_owned(),
-                    why,
-                });
+                return Err(CompileError::Resource { what: "endpoint", name: key.to_owned(), why });
             }
         }
         let score = policy.prepare(Action::control(SCORE));
-        Ok(Snapshot {
-            revision,
-            policy,
-            score,
-            endpoints: routes,
-        })
+        Ok(Snapshot { revision, policy, score, endpoints: routes })
     }
 
     fn endpoint(
@@ -125,11 +110,8 @@ impl Compiler {
         before: Option<&Arc<EndpointRoute>>,
         instances: &mut Instances,
     ) -> Result<EndpointRoute, CompileError> {
-        let wrong = |why: String| CompileError::Resource {
-            what: "endpoint",
-            name: endpoint.name.to_string(),
-            why,
-        };
+        let wrong =
+            |why: String| CompileError::Resource { what: "endpoint", name: endpoint.name.to_string(), why };
         let scope = endpoint.scope().map_err(|error| wrong(error.to_string()))?;
         let auth = match endpoint.auth_mode {
             AuthMode::Key => AuthRoute::Key(KeyDigests::of(&endpoint.keys)),
@@ -137,16 +119,11 @@ impl Compiler {
             AuthMode::AadToken => AuthRoute::AadToken(policy.place(&scope)),
         };
         deployments.sort_by(|a, b| a.name.cmp(&b.name));
-        let shares: HashMap<&str, u8> = endpoint
-            .traffic
-            .shares()
-            .map(|(name, share)| (name.key(), share))
-            .collect();
+        let shares: HashMap<&str, u8> =
+            endpoint.traffic.shares().map(|(name, share)| (name.key(), share)).collect();
         for (name, share) in endpoint.traffic.shares() {
             if share > 0 && !deployments.iter().any(|deployment| deployment.name == *name) {
-                return Err(wrong(format!(
-                    "traffic goes to `{name}`, and there is no such deployment"
-                )));
+                return Err(wrong(format!("traffic goes to `{name}`, and there is no such deployment")));
             }
         }
         let percentages: Vec<u8> = deployments
@@ -158,8 +135,7 @@ impl Compiler {
             .iter()
             .map(|deployment| {
                 let before = before.and_then(|route| route.deployment(deployment.name.key()));
-                self.deployment(endpoint, deployment, mode, before, instances)
-                    .map(Arc::new)
+                self.deployment(endpoint, deployment, mode, before, instances).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
         Ok(EndpointRoute {
@@ -172,10 +148,7 @@ impl Compiler {
             auth,
             deployments: routes,
             split: Split::new(&percentages),
-            turns: before.map_or_else(
-                || Arc::new(Turns::new(self.workers)),
-                |before| before.turns.clone(),
-            ),
+            turns: before.map_or_else(|| Arc::new(Turns::new(self.workers)), |before| before.turns.clone()),
             in_flight: before.map_or_else(
                 || Arc::new(Semaphore::new(self.requests_per_endpoint)),
                 |before| before.in_flight.clone(),
@@ -214,9 +187,7 @@ impl Compiler {
         }
         let settings = &deployment.request_settings;
         let places = usize::try_from(settings.max_concurrent_requests_per_instance).unwrap_or(usize::MAX);
-        let places = places
-            .saturating_mul(own.len().max(1))
-            .clamp(1, Semaphore::MAX_PERMITS);
+        let places = places.saturating_mul(own.len().max(1)).clamp(1, Semaphore::MAX_PERMITS);
         // Azure lets as many wait as are worked on.
         let keep = before.filter(|before| before.places_total == places);
         let scoring_path: PathAndQuery = deployment
@@ -236,16 +207,12 @@ impl Compiler {
             instances: own,
             turn: before.map_or_else(|| Arc::new(AtomicU32::new(0)), |before| before.turn.clone()),
             places_total: places,
-            places: keep.map_or_else(
-                || Arc::new(Semaphore::new(places)),
-                |before| before.places.clone(),
-            ),
+            places: keep.map_or_else(|| Arc::new(Semaphore::new(places)), |before| before.places.clone()),
             queue: keep.map_or_else(|| Arc::new(Semaphore::new(places)), |before| before.queue.clone()),
+            retries: before.map_or_else(Arc::default, |before| before.retries.clone()),
             metrics: match before {
                 Some(before) if before.auth_mode == mode => before.metrics.clone(),
-                _ => self
-                    .metrics
-                    .deployment(endpoint.name.key(), deployment.name.key(), mode),
+                _ => self.metrics.deployment(endpoint.name.key(), deployment.name.key(), mode),
             },
             auth_mode: mode,
         })
@@ -253,11 +220,7 @@ impl Compiler {
 }
 
 fn known_instances(snapshot: &Snapshot) -> Instances {
-    let deployments = snapshot
-        .endpoints
-        .values()
-        .flat_map(|endpoint| &endpoint.deployments);
+    let deployments = snapshot.endpoints.values().flat_map(|endpoint| &endpoint.deployments);
     let each = deployments.flat_map(|deployment| &deployment.instances);
-    each.map(|instance| (instance.key.clone(), instance.clone()))
-        .collect()
+    each.map(|instance| (instance.key.clone(), instance.clone())).collect()
 }

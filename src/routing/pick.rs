@@ -17,9 +17,5 @@ pub fn least_loaded<'a>(
     let start = turn.fetch_add(1, Ordering::Relaxed) as usize % instances.len().max(1);
     let (late, early) = instances.split_at_checked(start)?;
     let skipped = |instance: &&Arc<Instance>| except.is_none_or(|except| !Arc::ptr_eq(except, instance));
-    early
-        .iter()
-        .chain(late)
-        .filter(skipped)
-        .min_by_key(|instance| instance.in_flight())
+    early.iter().chain(late).filter(skipped).min_by_key(|instance| instance.in_flight())
 }

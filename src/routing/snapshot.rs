@@ -10,8 +10,10 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 
+use super::budget::RetryBudget;
 use super::split::{Split, Turns};
 use crate::identity::endpoint_key::KeyDigests;
+use crate::model::deployment::HttpVersion;
 use crate::model::scope::Scope;
 use crate::rbac::{Action, Place, Policy};
 use crate::telemetry::metrics::DeploymentMetrics;
@@ -51,9 +53,7 @@ pub struct EndpointRoute {
 impl EndpointRoute {
     /// The deployment of that name, in any case.
     pub fn deployment(&self, name: &str) -> Option<&Arc<DeploymentRoute>> {
-        self.deployments
-            .iter()
-            .find(|deployment| deployment.key.eq_ignore_ascii_case(name))
+        self.deployments.iter().find(|deployment| deployment.key.eq_ignore_ascii_case(name))
     }
 }
 
@@ -86,10 +86,19 @@ pub struct DeploymentRoute {
     pub places: Arc<Semaphore>,
     /// The most that wait for one.
     pub queue: Arc<Semaphore>,
+    /// How often requests may be sent once more.
+    pub retries: Arc<RetryBudget>,
     /// What it is counted under.
     pub metrics: Arc<DeploymentMetrics>,
     /// Its endpoint's mode, under which it is counted.
     pub auth_mode: &'static str,
+}
+
+impl DeploymentRoute {
+    /// The version of HTTP that its instances speak.
+    pub fn http_version(&self) -> HttpVersion {
+        self.instances.first().map_or(HttpVersion::Http1, |instance| instance.version)
+    }
 }
 
 /// The immutable compiled view of all resources.
@@ -119,12 +128,7 @@ impl SnapshotCell {
     /// A cell that refuses to be read once its snapshot could not be confirmed for `max_age`.
     pub fn new(first: Snapshot, max_age: Duration) -> SnapshotCell {
         let (current, started) = (ArcSwap::from_pointee(first), Instant::now());
-        SnapshotCell {
-            current,
-            started,
-            confirmed: AtomicU64::new(0),
-            max_age,
-        }
+        SnapshotCell { current, started, confirmed: AtomicU64::new(0), max_age }
     }
 
     /// The snapshot in force, however old.
@@ -133,15 +137,13 @@ impl SnapshotCell {
     }
 
     /// The snapshot in force, unless it is too old to be believed.
-    pub fn fresh(&self) -> Option<Guard<Arc<Snapshot>>> {
-        (self.age() <= self.max_age).then(|| self.current.load())
+    pub fn fresh(&self) -> Option<Arc<Snapshot>> {
+        (self.age() <= self.max_age).then(|| self.current.load_full())
     }
 
     /// Time since it was last known to be the store's.
     pub fn age(&self) -> Duration {
-        self.started
-            .elapsed()
-            .saturating_sub(Duration::from_millis(self.confirmed.load(Ordering::Relaxed)))
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.confirmed.load(Ordering::Relaxed)))
     }
 
     /// Puts another in force. For `publish` alone.

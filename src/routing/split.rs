@@ -94,14 +94,8 @@ mod tests {
     fn a_new_split_holds_from_the_next_turn_on() {
         let turns = Turns::new(1);
         let (before, after) = (Split::new(&[100, 0]), Split::new(&[0, 100]));
-        assert_eq!(
-            (0..37).map(|_| before.next(&turns, 0)).collect::<Vec<_>>(),
-            vec![Some(0); 37]
-        );
-        assert_eq!(
-            (0..200).map(|_| after.next(&turns, 0)).collect::<Vec<_>>(),
-            vec![Some(1); 200]
-        );
+        assert_eq!((0..37).map(|_| before.next(&turns, 0)).collect::<Vec<_>>(), vec![Some(0); 37]);
+        assert_eq!((0..200).map(|_| after.next(&turns, 0)).collect::<Vec<_>>(), vec![Some(1); 200]);
     }
 
     proptest! {

@@ -69,20 +69,15 @@ pub enum Layout {
 
 impl DataPlane {
     pub(super) fn read(form: &Form<'_>, base: &Path) -> DataPlane {
-        let given = form
-            .value::<SocketAddr>("listen", "Address and port; port 0 takes any free one.")
-            .optional();
+        let given =
+            form.value::<SocketAddr>("listen", "Address and port; port 0 takes any free one.").optional();
         let listen = given.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
         let unread = given.is_none() && form.has("listen");
-        let public_url = form.value::<String>(
-            "public_url",
-            "What clients call it by, without a slash at the end.",
-        );
+        let public_url =
+            form.value::<String>("public_url", "What clients call it by, without a slash at the end.");
         let public_url = public_url.or_else(|| "http://127.0.0.1:8080".to_owned());
-        let host = public_url
-            .parse::<http::Uri>()
-            .ok()
-            .filter(|uri| uri.scheme().is_some() && uri.host().is_some());
+        let host =
+            public_url.parse::<http::Uri>().ok().filter(|uri| uri.scheme().is_some() && uri.host().is_some());
         if host.is_none() || public_url.ends_with('/') {
             form.wrong(
                 "public_url",
@@ -90,26 +85,17 @@ impl DataPlane {
                 Some("https://models.example.com"),
             );
         }
-        let base_domain = form
-            .value::<String>("base_domain", "`{endpoint}.{base_domain}` names an endpoint.")
-            .optional();
-        let single_endpoint = form
-            .value(
-                "single_endpoint",
-                "The one endpoint that every request is for (sidecar).",
-            )
-            .optional();
+        let base_domain =
+            form.value::<String>("base_domain", "`{endpoint}.{base_domain}` names an endpoint.").optional();
+        let single_endpoint =
+            form.value("single_endpoint", "The one endpoint that every request is for (sidecar).").optional();
         let tls = form.optional_section("tls", "Certificate and key; clear text without them.", |f| {
             let certificate = f
                 .value::<PathBuf>("certificate", "The chain as PEM, leaf first.")
                 .required("name a PEM file");
-            let private_key = f
-                .value::<PathBuf>("private_key", "The key as PEM, mode 0600.")
-                .required("name a PEM file");
-            Some(TlsFiles {
-                certificate: base.join(certificate?),
-                private_key: base.join(private_key?),
-            })
+            let private_key =
+                f.value::<PathBuf>("private_key", "The key as PEM, mode 0600.").required("name a PEM file");
+            Some(TlsFiles { certificate: base.join(certificate?), private_key: base.join(private_key?) })
         });
         let tls = tls.flatten();
         let insecure = form
@@ -122,44 +108,23 @@ impl DataPlane {
             let problem = format!("{listen} would take tokens and keys in clear text from other machines");
             form.wrong("listen", problem, Some("set `tls`, listen on 127.0.0.1, or set `insecure_listener: true` behind a proxy that ends TLS"));
         }
-        let statuses = [
-            ("403", Unauthorized::Forbidden),
-            ("401", Unauthorized::Unauthorized),
-        ];
-        let unauthorized = form.one_of(
-            "unauthorized_status",
-            "Status for a caller without the right to score.",
-            &statuses,
-        );
-        let errors = [
-            ("passthrough", ModelErrors::Passthrough),
-            ("failed_dependency", ModelErrors::FailedDependency),
-        ];
-        let model_errors = form.one_of(
-            "model_errors",
-            "How an instance's own errors are passed on.",
-            &errors,
-        );
-        let layouts = [
-            ("per_core", Layout::PerCore),
-            ("work_stealing", Layout::WorkStealing),
-        ];
-        let layout = form.one_of(
-            "layout",
-            "How requests are spread over processor cores.",
-            &layouts,
-        );
+        let statuses = [("403", Unauthorized::Forbidden), ("401", Unauthorized::Unauthorized)];
+        let unauthorized =
+            form.one_of("unauthorized_status", "Status for a caller without the right to score.", &statuses);
+        let errors =
+            [("passthrough", ModelErrors::Passthrough), ("failed_dependency", ModelErrors::FailedDependency)];
+        let model_errors =
+            form.one_of("model_errors", "How an instance's own errors are passed on.", &errors);
+        let layouts = [("per_core", Layout::PerCore), ("work_stealing", Layout::WorkStealing)];
+        let layout = form.one_of("layout", "How requests are spread over processor cores.", &layouts);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers = form
-            .value::<usize>("workers", "Worker threads; as many as cores if it is not set.")
-            .or(cores);
+        let workers =
+            form.value::<usize>("workers", "Worker threads; as many as cores if it is not set.").or(cores);
         if !(1..=256).contains(&workers) {
             form.wrong("workers", format!("{workers} is not between 1 and 256"), None);
         }
-        let trusted_proxies = form.values(
-            "trusted_proxies",
-            "Networks of proxies whose X-Forwarded-For is believed.",
-        );
+        let trusted_proxies =
+            form.values("trusted_proxies", "Networks of proxies whose X-Forwarded-For is believed.");
         DataPlane {
             listen,
             public_url,

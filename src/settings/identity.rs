@@ -78,11 +78,8 @@ const AZURE_ML: [&str; 2] = ["https://ml.azure.com", "18a66f5f-dbdf-4c17-9dd7-16
 
 impl Identity {
     pub(super) fn read(form: &Form<'_>, base: &Path) -> Identity {
-        let entra = form.list(
-            "entra",
-            "Entra tenants by authority, one entry for each cloud.",
-            |f| Entra::read(f, base),
-        );
+        let entra = form
+            .list("entra", "Entra tenants by authority, one entry for each cloud.", |f| Entra::read(f, base));
         let issuers = form.list("issuers", "Other OpenID issuers.", |f| OidcIssuer::read(f, base));
         let mut data_audiences = form
             .values::<String>(
@@ -90,24 +87,19 @@ impl Identity {
                 "Audiences of scoring tokens; each also matches with a slash at its end.",
             )
             .unwrap_or_else(|| vec!["https://ml.azure.com".to_owned()]);
-        if data_audiences
-            .iter()
-            .any(|audience| audience == "https://ml.azure.com")
-        {
+        if data_audiences.iter().any(|audience| audience == "https://ml.azure.com") {
             data_audiences.extend(AZURE_ML.map(str::to_owned));
         }
         // For the control plane, which this version does not serve.
         form.carried("control_audiences");
-        let clock_skew = form
-            .value("clock_skew", "Leeway for exp and nbf, at most 300s.")
-            .or(Duration::from_secs(60));
+        let clock_skew =
+            form.value("clock_skew", "Leeway for exp and nbf, at most 300s.").or(Duration::from_secs(60));
         if clock_skew > Duration::from_secs(300) {
             form.wrong("clock_skew", "is longer than 300s", None);
         }
         let day = Duration::from_secs(24 * 3600);
-        let max_token_lifetime = form
-            .value("max_token_lifetime", "The longest life of a token, at most 744h.")
-            .or(day);
+        let max_token_lifetime =
+            form.value("max_token_lifetime", "The longest life of a token, at most 744h.").or(day);
         if max_token_lifetime > 31 * day {
             form.wrong("max_token_lifetime", "is longer than 744h", None);
         }
@@ -118,9 +110,8 @@ impl Identity {
                 let url = f
                     .value::<String>("url", "Base address of a Microsoft Graph.")
                     .required("https://graph.microsoft.com/v1.0");
-                let token_file = f
-                    .value::<PathBuf>("token_file", "A file with the bearer token to present.")
-                    .optional();
+                let token_file =
+                    f.value::<PathBuf>("token_file", "A file with the bearer token to present.").optional();
                 let (ca_file, allow_http) = transport(f, base);
                 let url = checked_url(f, "url", url?, allow_http);
                 Some(Directory {
@@ -146,77 +137,43 @@ impl Entra {
     fn read(form: &Form<'_>, base: &Path) -> Option<Entra> {
         let authority = form.value::<String>("authority", "Such as https://login.microsoftonline.com.");
         let authority = authority.or_else(|| "https://login.microsoftonline.com".to_owned());
-        let tenants = form
-            .values::<Uuid>("tenants", "Tenant ids whose tokens are accepted.")
-            .unwrap_or_default();
+        let tenants =
+            form.values::<Uuid>("tenants", "Tenant ids whose tokens are accepted.").unwrap_or_default();
         if !form.has("tenants") {
-            form.wrong(
-                "tenants",
-                "names no tenant",
-                Some("list the tenant ids whose tokens are accepted"),
-            );
+            form.wrong("tenants", "names no tenant", Some("list the tenant ids whose tokens are accepted"));
         }
-        let v1_issuer = form.value::<String>(
-            "v1_issuer",
-            "Issuer of version 1 tokens, with {tenant}; `none` refuses them.",
-        );
+        let v1_issuer = form
+            .value::<String>("v1_issuer", "Issuer of version 1 tokens, with {tenant}; `none` refuses them.");
         let v1_issuer = v1_issuer.or_else(|| "https://sts.windows.net/{tenant}/".to_owned());
         let v1_issuer = (v1_issuer != "none").then_some(v1_issuer);
-        if v1_issuer
-            .as_ref()
-            .is_some_and(|issuer| !issuer.contains("{tenant}"))
-        {
-            form.wrong(
-                "v1_issuer",
-                "does not contain {tenant}",
-                Some("https://sts.windows.net/{tenant}/"),
-            );
+        if v1_issuer.as_ref().is_some_and(|issuer| !issuer.contains("{tenant}")) {
+            form.wrong("v1_issuer", "does not contain {tenant}", Some("https://sts.windows.net/{tenant}/"));
         }
         let (ca_file, allow_http) = transport(form, base);
         let authority = checked_url(form, "authority", authority, allow_http);
-        Some(Entra {
-            authority,
-            tenants,
-            v1_issuer,
-            ca_file,
-            allow_http,
-        })
+        Some(Entra { authority, tenants, v1_issuer, ca_file, allow_http })
     }
 }
 
 impl OidcIssuer {
     fn read(form: &Form<'_>, base: &Path) -> Option<OidcIssuer> {
-        let issuer = form
-            .value::<String>("issuer", "The iss of its tokens.")
-            .required("give the issuer's URL");
-        let audiences = form
-            .values("audiences", "Accepted audiences; the data plane's if empty.")
-            .unwrap_or_default();
-        let principal_claim = form
-            .value("principal_claim", "The claim that names the caller.")
-            .or_else(|| "sub".to_owned());
-        let groups_claim = form
-            .value("groups_claim", "The claim that lists the caller's groups.")
-            .optional();
-        let jwks_file = form
-            .value::<PathBuf>("jwks_file", "A file with its keys, instead of discovery.")
-            .optional();
+        let issuer =
+            form.value::<String>("issuer", "The iss of its tokens.").required("give the issuer's URL");
+        let audiences =
+            form.values("audiences", "Accepted audiences; the data plane's if empty.").unwrap_or_default();
+        let principal_claim =
+            form.value("principal_claim", "The claim that names the caller.").or_else(|| "sub".to_owned());
+        let groups_claim = form.value("groups_claim", "The claim that lists the caller's groups.").optional();
+        let jwks_file =
+            form.value::<PathBuf>("jwks_file", "A file with its keys, instead of discovery.").optional();
         let jwks_hosts = form
-            .values(
-                "jwks_hosts",
-                "Hosts its keys may be fetched from, besides its own.",
-            )
+            .values("jwks_hosts", "Hosts its keys may be fetched from, besides its own.")
             .unwrap_or_default();
         let (ca_file, allow_http) = transport(form, base);
         let mut issuer = issuer?;
         if jwks_file.is_none() {
             // A slash at the end is part of an issuer's name, so only the transport is judged.
-            checked_url(
-                form,
-                "issuer",
-                issuer.trim_end_matches('/').to_owned(),
-                allow_http,
-            );
+            checked_url(form, "issuer", issuer.trim_end_matches('/').to_owned(), allow_http);
         } else if issuer.is_empty() {
             form.wrong("issuer", "is empty", None);
             issuer = String::new();
@@ -236,12 +193,8 @@ impl OidcIssuer {
 }
 
 fn transport(form: &Form<'_>, base: &Path) -> (Option<PathBuf>, bool) {
-    let ca_file = form
-        .value::<PathBuf>("ca_file", "PEM roots to trust instead of the system's.")
-        .optional();
-    let allow_http = form
-        .value("allow_http", "Speak clear text to it, on loopback only.")
-        .or(false);
+    let ca_file = form.value::<PathBuf>("ca_file", "PEM roots to trust instead of the system's.").optional();
+    let allow_http = form.value("allow_http", "Speak clear text to it, on loopback only.").or(false);
     (ca_file.map(|file| base.join(file)), allow_http)
 }
 
@@ -251,10 +204,7 @@ fn checked_url(form: &Form<'_>, key: &str, url: String, allow_http: bool) -> Str
     let parsed = url.parse::<http::Uri>().ok();
     let host = parsed.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
     let loopback = host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback());
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match parsed.as_ref().and_then(|uri| uri.scheme_str()) {
         Some("https") if !host.is_empty() => {}
         Some("http") if allow_http && loopback => {}

@@ -1,12 +1,7 @@
 use super::*;
 
 fn parse(text: &str) -> Result<Settings, Mistakes> {
-    Settings::parse(
-        "scoregate.yaml",
-        text,
-        Path::new("/etc/scoregate"),
-        std::iter::empty(),
-    )
+    Settings::parse("scoregate.yaml", text, Path::new("/etc/scoregate"), std::iter::empty())
 }
 
 #[test]
@@ -25,17 +20,9 @@ fn defaults_are_the_documented_ones() {
     let settings = parse("data_plane: {listen: '127.0.0.1:8080'}").unwrap();
     assert_eq!(settings.limits, Limits::default());
     assert_eq!(settings.admin.to_string(), "127.0.0.1:9090");
-    assert_eq!(
-        settings.store,
-        StoreUrl::Sqlite("/var/lib/scoregate/scoregate.db".into())
-    );
+    assert_eq!(settings.store, StoreUrl::Sqlite("/var/lib/scoregate/scoregate.db".into()));
     assert_eq!(settings.workspaces.len(), 1);
-    assert!(
-        settings
-            .identity
-            .data_audiences
-            .contains(&"https://ml.azure.com".to_owned())
-    );
+    assert!(settings.identity.data_audiences.contains(&"https://ml.azure.com".to_owned()));
 }
 
 #[test]
@@ -95,19 +82,9 @@ fn the_example_files_are_right_and_the_schema_is_the_golden_one() {
 #[test]
 fn store_paths_are_relative_to_the_file() {
     let store = |url: &str| {
-        parse(&format!(
-            "{{data_plane: {{listen: '127.0.0.1:1'}}, store: '{url}'}}"
-        ))
-        .unwrap()
-        .store
+        parse(&format!("{{data_plane: {{listen: '127.0.0.1:1'}}, store: '{url}'}}")).unwrap().store
     };
-    assert_eq!(
-        store("sqlite://data/s.db"),
-        StoreUrl::Sqlite("/etc/scoregate/data/s.db".into())
-    );
-    assert_eq!(
-        store("sqlite:///data/s.db"),
-        StoreUrl::Sqlite("/data/s.db".into())
-    );
+    assert_eq!(store("sqlite://data/s.db"), StoreUrl::Sqlite("/etc/scoregate/data/s.db".into()));
+    assert_eq!(store("sqlite:///data/s.db"), StoreUrl::Sqlite("/data/s.db".into()));
     assert_eq!(store("memory"), StoreUrl::Memory);
 }

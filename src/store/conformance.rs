@@ -38,10 +38,7 @@ pub(crate) async fn run(store: &dyn Store) {
     feed.changed().await.unwrap();
     assert_eq!(*feed.borrow(), first);
     let found = store.get(&id).await.unwrap().unwrap();
-    assert_eq!(
-        (&found.resource, found.revision, found.manager),
-        (&grant(1), first, Manager::Caller)
-    );
+    assert_eq!((&found.resource, found.revision, found.manager), (&grant(1), first, Manager::Caller));
 
     // What is not as expected is a conflict that names it, and nothing of its batch is done.
     for batch in [
@@ -50,19 +47,13 @@ pub(crate) async fn run(store: &dyn Store) {
         vec![put(2, Expect::Absent), delete(1, Expect::At(first + 1))],
         vec![put(2, Expect::Absent), delete(9, Expect::At(first))],
     ] {
-        assert!(matches!(
-            store.commit(batch).await,
-            Err(StoreError::Conflict { .. })
-        ));
+        assert!(matches!(store.commit(batch).await, Err(StoreError::Conflict { .. })));
         assert_eq!(store.revision().await.unwrap(), first);
         assert_eq!(store.contents().await.unwrap().resources.len(), 1);
     }
 
     // A batch is one revision.
-    let second = store
-        .commit(vec![put(2, Expect::Absent), put(1, Expect::At(first))])
-        .await
-        .unwrap();
+    let second = store.commit(vec![put(2, Expect::Absent), put(1, Expect::At(first))]).await.unwrap();
     let contents = store.contents().await.unwrap();
     assert_eq!(contents.revision, second);
     assert!(
@@ -71,11 +62,7 @@ pub(crate) async fn run(store: &dyn Store) {
 
     // Of writers who start from the same revision one wins.
     let races = (0..8).map(|_| store.commit(vec![put(1, Expect::At(second))]));
-    let won = futures_util::future::join_all(races)
-        .await
-        .iter()
-        .filter(|result| result.is_ok())
-        .count();
+    let won = futures_util::future::join_all(races).await.iter().filter(|result| result.is_ok()).count();
     assert_eq!(won, 1);
 
     // Deleting what is not there is nothing to fail over, unless it was expected.

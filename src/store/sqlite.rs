@@ -40,10 +40,7 @@ fn unavailable(error: &sqlx::Error) -> StoreError {
 impl SqliteStore {
     /// Opens a file, making it if it is not there. Its directory must exist.
     pub async fn open(file: &Path) -> Result<SqliteStore, StoreError> {
-        let wrong = |why: String| StoreError::Open {
-            file: file.to_owned(),
-            why,
-        };
+        let wrong = |why: String| StoreError::Open { file: file.to_owned(), why };
         if let Some(directory) = file.parent()
             && !directory.as_os_str().is_empty()
             && !directory.is_dir()
@@ -57,54 +54,27 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
-        let open = |most: u32| {
-            SqlitePoolOptions::new()
-                .max_connections(most)
-                .acquire_timeout(BUSY)
-        };
-        let writer = open(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(|error| wrong(error.to_string()))?;
-        let readers = open(2)
-            .connect_with(options)
-            .await
-            .map_err(|error| wrong(error.to_string()))?;
-        SqliteStore::with(writer, readers)
-            .await
-            .map_err(|error| wrong(error.to_string()))
+        let open = |most: u32| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY);
+        let writer = open(1).connect_with(options.clone()).await.map_err(|error| wrong(error.to_string()))?;
+        let readers = open(2).connect_with(options).await.map_err(|error| wrong(error.to_string()))?;
+        SqliteStore::with(writer, readers).await.map_err(|error| wrong(error.to_string()))
     }
 
     /// A store that lives only as long as the process.
     pub async fn memory() -> Result<SqliteStore, StoreError> {
         let options = SqliteConnectOptions::new().in_memory(true);
         // The database is the connection's own, so that one is all there is, for ever.
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None);
-        let pool = pool
-            .connect_with(options)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        SqliteStore::with(pool.clone(), pool)
-            .await
-            .map_err(|error| unavailable(&error))
+        let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = pool.connect_with(options).await.map_err(|error| unavailable(&error))?;
+        SqliteStore::with(pool.clone(), pool).await.map_err(|error| unavailable(&error))
     }
 
     async fn with(writer: SqlitePool, readers: SqlitePool) -> Result<SqliteStore, sqlx::Error> {
         sqlx::raw_sql(SCHEMA).execute(&writer).await?;
-        let store = SqliteStore {
-            writer,
-            readers,
-            feed: watch::Sender::new(0),
-        };
-        let row = sqlx::query("SELECT value FROM state WHERE name = 'revision'")
-            .fetch_one(&store.writer)
-            .await?;
-        store
-            .feed
-            .send_replace(row.try_get::<String, _>(0)?.parse().unwrap_or(0));
+        let store = SqliteStore { writer, readers, feed: watch::Sender::new(0) };
+        let row =
+            sqlx::query("SELECT value FROM state WHERE name = 'revision'").fetch_one(&store.writer).await?;
+        store.feed.send_replace(row.try_get::<String, _>(0)?.parse().unwrap_or(0));
         Ok(store)
     }
 }
@@ -115,14 +85,9 @@ async fn apply(tx: &mut Transaction<'_, Sqlite>, change: Change, revision: i64) 
         Change::Delete(id, expect) => (id.clone(), *expect),
     };
     let found = sqlx::query("SELECT revision FROM resources WHERE id = ?").bind(id.key());
-    let found = found
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(|error| unavailable(&error))?;
-    let found: Option<i64> = found
-        .map(|row| row.try_get(0))
-        .transpose()
-        .map_err(|error| unavailable(&error))?;
+    let found = found.fetch_optional(&mut **tx).await.map_err(|error| unavailable(&error))?;
+    let found: Option<i64> =
+        found.map(|row| row.try_get(0)).transpose().map_err(|error| unavailable(&error))?;
     let as_expected = match expect {
         Expect::Anything => true,
         Expect::Absent => found.is_none(),
@@ -146,32 +111,20 @@ async fn apply(tx: &mut Transaction<'_, Sqlite>, change: Change, revision: i64) 
                 .await
         }
         Change::Delete(..) => {
-            sqlx::query("DELETE FROM resources WHERE id = ?")
-                .bind(id.key())
-                .execute(&mut **tx)
-                .await
+            sqlx::query("DELETE FROM resources WHERE id = ?").bind(id.key()).execute(&mut **tx).await
         }
     };
     done.map(|_| ()).map_err(|error| unavailable(&error))
 }
 
 fn id_of(resource: &Resource) -> Result<Scope, StoreError> {
-    resource
-        .id()
-        .map_err(|error| StoreError::Unavailable(error.to_string()))
+    resource.id().map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 fn stored(row: &sqlx::sqlite::SqliteRow) -> Result<Stored, StoreError> {
-    let text = |column: &str| {
-        row.try_get::<String, _>(column)
-            .map_err(|error| unavailable(&error))
-    };
+    let text = |column: &str| row.try_get::<String, _>(column).map_err(|error| unavailable(&error));
     let id = text("id")?;
-    let corrupt = |why: String| StoreError::Corrupt {
-        table: "resources",
-        id: id.clone(),
-        why,
-    };
+    let corrupt = |why: String| StoreError::Corrupt { table: "resources", id: id.clone(), why };
     let resource = serde_json::from_str(&text("body")?).map_err(|error| corrupt(error.to_string()))?;
     let revision: i64 = row.try_get("revision").map_err(|error| unavailable(&error))?;
     let manager = match text("manager")?.as_str() {
@@ -179,74 +132,47 @@ fn stored(row: &sqlx::sqlite::SqliteRow) -> Result<Stored, StoreError> {
         "caller" => Manager::Caller,
         other => return Err(corrupt(format!("`{other}` is no manager"))),
     };
-    Ok(Stored {
-        resource,
-        revision: u64::try_from(revision).unwrap_or(0),
-        manager,
-    })
+    Ok(Stored { resource, revision: u64::try_from(revision).unwrap_or(0), manager })
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, changes: Vec<Change>) -> Result<Revision, StoreError> {
         // The lock is taken at once: one that is upgraded later could fail without waiting.
-        let mut tx = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|error| unavailable(&error))?;
         let next = "UPDATE state SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'revision' RETURNING CAST(value AS INTEGER)";
-        let row = sqlx::query(next)
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let row = sqlx::query(next).fetch_one(&mut *tx).await.map_err(|error| unavailable(&error))?;
         let revision: i64 = row.try_get(0).map_err(|error| unavailable(&error))?;
         for change in changes {
             apply(&mut tx, change, revision).await?;
         }
         tx.commit().await.map_err(|error| unavailable(&error))?;
         let revision = u64::try_from(revision).unwrap_or(0);
-        self.feed
-            .send_if_modified(|known| std::mem::replace(known, revision.max(*known)) != *known);
+        self.feed.send_if_modified(|known| std::mem::replace(known, revision.max(*known)) != *known);
         Ok(revision)
     }
 
     async fn get(&self, id: &Scope) -> Result<Option<Stored>, StoreError> {
         let row =
             sqlx::query("SELECT id, body, manager, revision FROM resources WHERE id = ?").bind(id.key());
-        let row = row
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let row = row.fetch_optional(&self.readers).await.map_err(|error| unavailable(&error))?;
         row.as_ref().map(stored).transpose()
     }
 
     async fn contents(&self) -> Result<Contents, StoreError> {
         let mut tx = self.readers.begin().await.map_err(|error| unavailable(&error))?;
         let revision = sqlx::query("SELECT CAST(value AS INTEGER) FROM state WHERE name = 'revision'");
-        let row = revision
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let row = revision.fetch_one(&mut *tx).await.map_err(|error| unavailable(&error))?;
         let revision: i64 = row.try_get(0).map_err(|error| unavailable(&error))?;
         let rows = sqlx::query("SELECT id, body, manager, revision FROM resources ORDER BY id");
-        let rows = rows
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let rows = rows.fetch_all(&mut *tx).await.map_err(|error| unavailable(&error))?;
         let resources = rows.iter().map(stored).collect::<Result<_, _>>()?;
-        Ok(Contents {
-            revision: u64::try_from(revision).unwrap_or(0),
-            resources,
-        })
+        Ok(Contents { revision: u64::try_from(revision).unwrap_or(0), resources })
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
         let row = sqlx::query("SELECT CAST(value AS INTEGER) FROM state WHERE name = 'revision'");
-        let row = row
-            .fetch_one(&self.readers)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let row = row.fetch_one(&self.readers).await.map_err(|error| unavailable(&error))?;
         let revision: i64 = row.try_get(0).map_err(|error| unavailable(&error))?;
         Ok(u64::try_from(revision).unwrap_or(0))
     }
@@ -259,14 +185,9 @@ impl Store for SqliteStore {
         let put = sqlx::query("INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
             .bind(name)
             .bind(value);
-        put.execute(&self.writer)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        put.execute(&self.writer).await.map_err(|error| unavailable(&error))?;
         let get = sqlx::query("SELECT value FROM state WHERE name = ?").bind(name);
-        let row = get
-            .fetch_one(&self.writer)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let row = get.fetch_one(&self.writer).await.map_err(|error| unavailable(&error))?;
         row.try_get(0).map_err(|error| unavailable(&error))
     }
 }
@@ -294,10 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_directory_is_named_with_the_remedy() {
-        let error = SqliteStore::open(Path::new("/nonexistent/x/s.db"))
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = SqliteStore::open(Path::new("/nonexistent/x/s.db")).await.unwrap_err().to_string();
         assert!(
             error.contains("/nonexistent/x/s.db") && error.contains("mkdir -p /nonexistent/x"),
             "{error}"

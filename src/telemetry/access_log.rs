@@ -30,13 +30,8 @@ impl AccessLog {
     /// A log that writes JSON lines to `out` until every clone of it is gone.
     pub fn start(out: Box<dyn Write + Send>, dropped: IntCounter) -> std::io::Result<AccessLog> {
         let (queue, lines) = sync_channel(QUEUE);
-        std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || write_all(out, &lines))?;
-        Ok(AccessLog {
-            queue: Some(queue),
-            dropped,
-        })
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(out, &lines))?;
+        Ok(AccessLog { queue: Some(queue), dropped })
     }
 
     /// Whether records are written at all.

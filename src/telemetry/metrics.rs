@@ -14,9 +14,8 @@ const SECONDS: &[f64] = &[
     600.0,
 ];
 /// Seconds that the gateway itself takes.
-const OVERHEAD: &[f64] = &[
-    0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0,
-];
+const OVERHEAD: &[f64] =
+    &[0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0];
 
 macro_rules! families {
     ($($(#[$doc:meta])* $field:ident: $type:ident = $name:literal, $help:literal $(, [$($label:literal),*])? $(=> $buckets:expr)?;)*) => {
@@ -114,10 +113,8 @@ impl Metrics {
     pub fn deployment(&self, endpoint: &str, deployment: &str, auth_mode: &str) -> Arc<DeploymentMetrics> {
         let pair = [endpoint, deployment];
         Arc::new(DeploymentMetrics {
-            by_class: CLASSES.map(|class| {
-                self.requests
-                    .with_label_values(&[endpoint, deployment, auth_mode, class])
-            }),
+            by_class: CLASSES
+                .map(|class| self.requests.with_label_values(&[endpoint, deployment, auth_mode, class])),
             duration: self.duration.with_label_values(&pair),
             instance_time: self.instance_time.with_label_values(&pair),
             in_flight: self.in_flight.with_label_values(&pair),

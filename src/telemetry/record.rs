@@ -119,10 +119,7 @@ impl Record {
 
     fn line(&self, ended: Instant) -> Line {
         let text = |value: &HeaderValue, most: usize| {
-            String::from_utf8_lossy(value.as_bytes())
-                .chars()
-                .take(most)
-                .collect::<String>()
+            String::from_utf8_lossy(value.as_bytes()).chars().take(most).collect::<String>()
         };
         let since = |at: Option<Instant>| at.map(|at| millis(self.started, at));
         let endpoint = self.endpoint.as_ref();
@@ -178,10 +175,7 @@ impl Drop for Record {
             }
         }
         if let Some(sent) = self.sent {
-            self.sink
-                .metrics
-                .overhead
-                .observe(millis(self.started, sent) / 1000.0);
+            self.sink.metrics.overhead.observe(millis(self.started, sent) / 1000.0);
         }
         if let Some(reason) = self.reason {
             self.sink.metrics.refusals.with_label_values(&[reason]).inc();

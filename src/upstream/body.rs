@@ -80,7 +80,8 @@ impl BodyFlow {
 /// A client's body, passed on unread.
 #[derive(Debug)]
 pub struct RequestBody {
-    from: Incoming,
+    /// `None` for a body that is empty by itself.
+    from: Option<Incoming>,
     flow: Arc<BodyFlow>,
     left: u64,
     pace: Duration,
@@ -94,25 +95,23 @@ impl RequestBody {
     pub fn new(from: Incoming, limit: u64, pace: Duration) -> (RequestBody, Arc<BodyFlow>) {
         let flow = Arc::new(BodyFlow::default());
         (
-            RequestBody {
-                from,
-                flow: flow.clone(),
-                left: limit,
-                pace,
-                timer: None,
-                last: None,
-            },
+            RequestBody { from: Some(from), flow: flow.clone(), left: limit, pace, timer: None, last: None },
             flow,
         )
+    }
+
+    /// Nothing.
+    pub fn empty() -> RequestBody {
+        let (flow, pace) = (Arc::default(), Duration::ZERO);
+        RequestBody { from: None, flow, left: 0, pace, timer: None, last: None }
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         let pace = self.pace;
         let now = Instant::now();
         let last = *self.last.get_or_insert(now);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((last + pace).into())));
+        let timer =
+            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((last + pace).into())));
         loop {
             ready!(timer.as_mut().poll(cx));
             let due = last + pace;
@@ -134,7 +133,8 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
         loop {
-            let frame = match Pin::new(&mut body.from).poll_frame(cx) {
+            let Some(from) = &mut body.from else { return Poll::Ready(None) };
+            let frame = match Pin::new(from).poll_frame(cx) {
                 Poll::Pending => {
                     let error = ready!(body.wait(cx));
                     return Poll::Ready(Some(Err(body.flow.fail(error))));
@@ -162,7 +162,7 @@ impl Body for RequestBody {
             };
             body.left = left;
             body.flow.bytes.fetch_add(length, Ordering::Relaxed);
-            if body.from.is_end_stream() {
+            if body.is_end_stream() {
                 *body.flow.ended.lock() = Some(Instant::now());
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -170,10 +170,10 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.from.is_end_stream()
+        self.from.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.from.size_hint()
+        self.from.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -46,24 +46,16 @@ impl Connector {
     /// A connector; the roots to trust are read now, so that a mistake shows before any request.
     pub fn new(url: &InstanceUrl, backend: &Backend, time: Duration) -> Result<Connector, String> {
         let tls = if url.tls { Some(tls(url, backend)?) } else { None };
-        Ok(Connector {
-            host: url.host.as_str().into(),
-            port: url.port,
-            tls,
-            time,
-        })
+        Ok(Connector { host: url.host.as_str().into(), port: url.port, tls, time })
     }
 
     pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
-        tokio::time::timeout(self.time, self.open())
-            .await
-            .unwrap_or(Err(ConnectError::TimedOut))
+        tokio::time::timeout(self.time, self.open()).await.unwrap_or(Err(ConnectError::TimedOut))
     }
 
     async fn open(&self) -> Result<Stream, ConnectError> {
-        let stream = TcpStream::connect((&*self.host, self.port))
-            .await
-            .map_err(|error| match error.kind() {
+        let stream =
+            TcpStream::connect((&*self.host, self.port)).await.map_err(|error| match error.kind() {
                 io::ErrorKind::TimedOut => ConnectError::TimedOut,
                 _ => ConnectError::Failed,
             })?;
@@ -96,17 +88,10 @@ fn tls(url: &InstanceUrl, backend: &Backend) -> Result<(Arc<ClientConfig>, Serve
 
 /// The bundle of Debian, Red Hat, Alpine or what `SSL_CERT_FILE` names.
 fn system_roots() -> Result<ClientConfig, String> {
-    const BUNDLES: [&str; 3] = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/cert.pem",
-    ];
+    const BUNDLES: [&str; 3] =
+        ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
     let named = std::env::var("SSL_CERT_FILE").ok();
-    let bundle = named
-        .as_deref()
-        .into_iter()
-        .chain(BUNDLES)
-        .find(|path| Path::new(path).exists());
+    let bundle = named.as_deref().into_iter().chain(BUNDLES).find(|path| Path::new(path).exists());
     let bundle = bundle.ok_or("there is no bundle of trusted roots; set `ca_file` or SSL_CERT_FILE")?;
     fetch::client_config(Path::new(bundle)).map_err(|error| error.to_string())
 }

@@ -56,11 +56,7 @@ impl Drop for Lease {
 impl InstanceKey {
     /// The identity of an instance of this backend.
     pub fn of(url: &InstanceUrl, backend: &Backend) -> InstanceKey {
-        InstanceKey {
-            url: url.clone(),
-            version: backend.http_version,
-            ca_file: backend.ca_file.clone(),
-        }
+        InstanceKey { url: url.clone(), version: backend.http_version, ca_file: backend.ca_file.clone() }
     }
 }
 
@@ -89,11 +85,7 @@ impl Instance {
             host: HeaderValue::try_from(&authority).map_err(|_| format!("`{authority}` is no host"))?,
             authority: authority.parse().map_err(wrong)?,
             version: backend.http_version,
-            scheme: if url.tls {
-                uri::Scheme::HTTPS
-            } else {
-                uri::Scheme::HTTP
-            },
+            scheme: if url.tls { uri::Scheme::HTTPS } else { uri::Scheme::HTTP },
             in_flight: AtomicU32::new(0),
             pool: Pool::new(
                 Connector::new(url, backend, connect_time)?,
@@ -132,13 +124,10 @@ impl Instance {
         worker: usize,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, ExchangeError> {
-        self.pool
-            .send(worker, request)
-            .await
-            .map_err(|failed| match failed {
-                Failed::Connect(error, request) => ExchangeError::Connect(error, request),
-                Failed::Send(error) => ExchangeError::Send(error),
-            })
+        self.pool.send(worker, request).await.map_err(|failed| match failed {
+            Failed::Connect(error, request) => ExchangeError::Connect(error, request),
+            Failed::Send(error) => ExchangeError::Send(error),
+        })
     }
 
     /// Closes connections that have been idle for too long.

@@ -56,9 +56,7 @@ pub(super) struct Pool {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool")
-            .field("connector", &self.connector)
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("connector", &self.connector).finish_non_exhaustive()
     }
 }
 
@@ -71,18 +69,8 @@ pub(super) enum Failed {
 
 impl Pool {
     pub(super) fn new(connector: Connector, version: HttpVersion, bounds: Bounds, workers: usize) -> Pool {
-        let shard = || {
-            Arc::new(Shard {
-                idle: Mutex::default(),
-                shared: Mutex::default(),
-            })
-        };
-        Pool {
-            connector,
-            version,
-            bounds,
-            shards: (0..workers.max(1)).map(|_| shard()).collect(),
-        }
+        let shard = || Arc::new(Shard { idle: Mutex::default(), shared: Mutex::default() });
+        Pool { connector, version, bounds, shards: (0..workers.max(1)).map(|_| shard()).collect() }
     }
 
     fn shard(&self, worker: usize) -> Option<&Arc<Shard>> {
@@ -131,11 +119,7 @@ impl Pool {
         let shard = self.shard(worker)?;
         if self.version == HttpVersion::Http2 {
             let shared = shard.shared.lock();
-            return shared
-                .as_ref()
-                .filter(|handle| !handle.is_closed())
-                .cloned()
-                .map(Handle::Http2);
+            return shared.as_ref().filter(|handle| !handle.is_closed()).cloned().map(Handle::Http2);
         }
         let mut idle = shard.idle.lock();
         let now = Instant::now();
@@ -164,10 +148,7 @@ impl Pool {
         if idle.len() >= self.bounds.idle_most {
             idle.remove(0);
         }
-        idle.push(Idle {
-            handle,
-            since: Instant::now(),
-        });
+        idle.push(Idle { handle, since: Instant::now() });
     }
 
     async fn connect(&self, worker: usize) -> Result<Handle, ConnectError> {
@@ -175,10 +156,7 @@ impl Pool {
         if self.version == HttpVersion::Http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_header_list_size(u32::try_from(self.bounds.header_bytes).unwrap_or(u32::MAX));
-            let (handle, connection) = builder
-                .handshake(stream)
-                .await
-                .map_err(|_| ConnectError::Failed)?;
+            let (handle, connection) = builder.handshake(stream).await.map_err(|_| ConnectError::Failed)?;
             tokio::spawn(connection);
             if let Some(shard) = self.shard(worker) {
                 *shard.shared.lock() = Some(handle.clone());
@@ -186,13 +164,8 @@ impl Pool {
             return Ok(Handle::Http2(handle));
         }
         let mut builder = http1::Builder::new();
-        builder
-            .max_headers(self.bounds.header_count)
-            .max_header_size(self.bounds.header_bytes);
-        let (handle, connection) = builder
-            .handshake(stream)
-            .await
-            .map_err(|_| ConnectError::Failed)?;
+        builder.max_headers(self.bounds.header_count).max_header_size(self.bounds.header_bytes);
+        let (handle, connection) = builder.handshake(stream).await.map_err(|_| ConnectError::Failed)?;
         // Ends by itself: when its handle is dropped, when the instance closes, when the idle time is over.
         tokio::spawn(connection);
         Ok(Handle::Http1(handle))

@@ -42,22 +42,13 @@ impl Reading {
         prefix: &'static str,
         env: impl Iterator<Item = (String, String)>,
     ) -> Reading {
-        let ours = env
-            .filter(|(name, _)| name.starts_with(prefix) && name[..].contains("__"))
-            .collect();
-        Reading {
-            env_prefix: Some(prefix),
-            env: ours,
-            ..Reading::of(file)
-        }
+        let ours = env.filter(|(name, _)| name.starts_with(prefix) && name[..].contains("__")).collect();
+        Reading { env_prefix: Some(prefix), env: ours, ..Reading::of(file) }
     }
 
     /// A pass that only notes what is asked for.
     pub fn describe() -> Reading {
-        Reading {
-            describing: true,
-            ..Reading::of("")
-        }
+        Reading { describing: true, ..Reading::of("") }
     }
 
     /// The form of a whole document.
@@ -135,10 +126,7 @@ impl<'a> Form<'a> {
     fn new(reading: &'a Reading, path: String, node: Option<&'a Node>) -> Form<'a> {
         let mut fields: &[_] = &[];
         match node {
-            Some(Node {
-                kind: Kind::Map(entries),
-                ..
-            }) => fields = entries,
+            Some(Node { kind: Kind::Map(entries), .. }) => fields = entries,
             Some(node) if !node.is_null() => {
                 reading.mistakes.borrow_mut().push(Mistake {
                     source: reading.file.clone(),
@@ -150,22 +138,11 @@ impl<'a> Form<'a> {
             }
             _ => {}
         }
-        Form {
-            reading,
-            path,
-            at: node.map(|node| node.at),
-            fields,
-            asked: RefCell::default(),
-            closed: true,
-        }
+        Form { reading, path, at: node.map(|node| node.at), fields, asked: RefCell::default(), closed: true }
     }
 
     fn child_path(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     fn find(&self, key: &'static str, schema: Value) -> Option<&'a Node> {
@@ -179,33 +156,16 @@ impl<'a> Form<'a> {
 
     /// Whether the field is written down.
     pub fn has(&self, key: &str) -> bool {
-        self.fields
-            .iter()
-            .any(|(name, _, node)| name == key && !node.is_null())
+        self.fields.iter().any(|(name, _, node)| name == key && !node.is_null())
     }
 
     /// Notes a mistake about a field (or, with an empty key, about the whole mapping).
     pub fn wrong(&self, key: &str, problem: impl Into<String>, hint: Option<&str>) {
-        let at = self
-            .fields
-            .iter()
-            .find(|(name, ..)| name == key)
-            .map(|(.., node)| node.at)
-            .or(self.at);
-        let field = if key.is_empty() {
-            self.path.clone()
-        } else {
-            self.child_path(key)
-        };
+        let at = self.fields.iter().find(|(name, ..)| name == key).map(|(.., node)| node.at).or(self.at);
+        let field = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
         let (problem, hint) = (problem.into(), hint.map(str::to_owned));
         let source = self.reading.file.clone();
-        self.reading.mistakes.borrow_mut().push(Mistake {
-            source,
-            at,
-            field,
-            problem,
-            hint,
-        });
+        self.reading.mistakes.borrow_mut().push(Mistake { source, at, field, problem, hint });
     }
 
     fn missing(&self, key: &'static str, hint: &str) {
@@ -216,10 +176,7 @@ impl<'a> Form<'a> {
 
     fn env(&self, key: &str) -> Option<(String, &'a str)> {
         let prefix = self.reading.env_prefix?;
-        let name = format!(
-            "{prefix}__{}",
-            self.child_path(key).replace('.', "__").to_ascii_uppercase()
-        );
+        let name = format!("{prefix}__{}", self.child_path(key).replace('.', "__").to_ascii_uppercase());
         let value = self.reading.env.get(&name)?;
         self.reading.used_env.borrow_mut().push(name.clone());
         Some((name, value))
@@ -242,20 +199,10 @@ impl<'a> Form<'a> {
                     hint: None,
                 });
             });
-            return Entry {
-                form: self,
-                key,
-                found: found.ok(),
-                wrong,
-            };
+            return Entry { form: self, key, found: found.ok(), wrong };
         }
         let found = node.and_then(|node| self.scalar(key, node));
-        Entry {
-            form: self,
-            key,
-            wrong: node.is_some() && found.is_none(),
-            found,
-        }
+        Entry { form: self, key, wrong: node.is_some() && found.is_none(), found }
     }
 
     fn scalar<T: Scalar>(&self, key: &str, node: &Node) -> Option<T> {
@@ -285,34 +232,18 @@ impl<'a> Form<'a> {
             *schema = described(json!({"enum": list}), doc);
         }
         let Some(text) = word.found else {
-            return Entry {
-                form: self,
-                key,
-                found: None,
-                wrong: word.wrong,
-            };
+            return Entry { form: self, key, found: None, wrong: word.wrong };
         };
-        let found = words
-            .iter()
-            .find(|(word, _)| word.eq_ignore_ascii_case(&text))
-            .map(|(_, value)| *value);
+        let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(&text)).map(|(_, value)| *value);
         if found.is_none() {
             self.wrong(key, format!("`{text}` is not one of {}", list.join(", ")), None);
         }
-        Entry {
-            form: self,
-            key,
-            wrong: found.is_none(),
-            found,
-        }
+        Entry { form: self, key, wrong: found.is_none(), found }
     }
 
     /// A list of single values; in a variable they are parted by commas. `None` if it is not there.
     pub fn values<T: Scalar>(&self, key: &'static str, doc: &str) -> Option<Vec<T>> {
-        let node = self.find(
-            key,
-            described(json!({"type": "array", "items": T::schema()}), doc),
-        );
+        let node = self.find(key, described(json!({"type": "array", "items": T::schema()}), doc));
         if let Some((source, text)) = self.env(key) {
             let each = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             let read = each.map(T::read).collect::<Result<Vec<T>, _>>();
@@ -350,11 +281,8 @@ impl<'a> Form<'a> {
             return Vec::new();
         };
         let path = self.child_path(key);
-        let inner = Form {
-            path,
-            asked: RefCell::default(),
-            ..Form::new(self.reading, String::new(), Some(node))
-        };
+        let inner =
+            Form { path, asked: RefCell::default(), ..Form::new(self.reading, String::new(), Some(node)) };
         entries
             .iter()
             .filter_map(|(name, _, value)| Some((name.clone(), inner.scalar(name, value)?)))
@@ -390,10 +318,7 @@ impl<'a> Form<'a> {
         let Some(prefix) = self.reading.env_prefix else {
             return false;
         };
-        let start = format!(
-            "{prefix}__{}__",
-            self.child_path(key).replace('.', "__").to_ascii_uppercase()
-        );
+        let start = format!("{prefix}__{}__", self.child_path(key).replace('.', "__").to_ascii_uppercase());
         self.reading.env.keys().any(|name| name.starts_with(&start))
     }
 
@@ -419,11 +344,7 @@ impl<'a> Form<'a> {
                 each.collect()
             }
             Some(_) => {
-                self.wrong(
-                    key,
-                    "a list was expected here",
-                    Some("begin each item with a dash"),
-                );
+                self.wrong(key, "a list was expected here", Some("begin each item with a dash"));
                 Vec::new()
             }
         }
@@ -470,10 +391,8 @@ impl<'a> Form<'a> {
                 hint: Some(hint),
             });
         }
-        let fields: Map<String, Value> = asked
-            .iter()
-            .map(|(key, schema)| ((*key).to_owned(), schema.clone()))
-            .collect();
+        let fields: Map<String, Value> =
+            asked.iter().map(|(key, schema)| ((*key).to_owned(), schema.clone())).collect();
         json!({"type": "object", "additionalProperties": !self.closed, "properties": fields})
     }
 }
@@ -543,10 +462,7 @@ mod tests {
 
     #[test]
     fn the_environment_overrides_and_is_checked() {
-        assert_eq!(
-            read("server: {port: 1}", &[("SG__SERVER__PORT", "7")]),
-            (Some(7), vec![])
-        );
+        assert_eq!(read("server: {port: 1}", &[("SG__SERVER__PORT", "7")]), (Some(7), vec![]));
         let (port, mistakes) = read("", &[("SG__SERVER__PORT", "x"), ("SG__SERVER__PRT", "7")]);
         assert_eq!((port, mistakes.len()), (None, 2));
         assert!(
@@ -558,13 +474,6 @@ mod tests {
 
     #[test]
     fn misspellings_are_near() {
-        assert_eq!(
-            (
-                distance("prt", "port"),
-                distance("port", "port"),
-                distance("", "abc")
-            ),
-            (1, 0, 3)
-        );
+        assert_eq!((distance("prt", "port"), distance("port", "port"), distance("", "abc")), (1, 0, 3));
     }
 }

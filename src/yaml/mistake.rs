@@ -41,11 +41,7 @@ pub struct Mistakes(Vec<Mistake>);
 impl Mistakes {
     /// `Ok` if nothing is wrong.
     pub fn check(mistakes: Vec<Mistake>) -> Result<(), Mistakes> {
-        if mistakes.is_empty() {
-            Ok(())
-        } else {
-            Err(Mistakes(mistakes))
-        }
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
     }
 
     /// A single mistake about a whole file.

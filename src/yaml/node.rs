@@ -85,19 +85,11 @@ pub fn parse_all(file: &str, text: &str) -> Result<Vec<Node>, Mistakes> {
     if text.len() > MAX_BYTES {
         return Err(wrong(None, "the file is larger than 8 MiB".to_owned(), None));
     }
-    let mut builder = Builder {
-        parser: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        nodes: 0,
-    };
+    let mut builder = Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
     builder.documents().map_err(|problem| match problem {
         Problem::Scan(error) => {
             let marker = error.marker();
-            wrong(
-                Some((marker.line(), marker.col() + 1)),
-                format!("not YAML: {}", error.info()),
-                None,
-            )
+            wrong(Some((marker.line(), marker.col() + 1)), format!("not YAML: {}", error.info()), None)
         }
         Problem::Shape(at, text, hint) => wrong(Some(at), text, hint),
     })
@@ -118,10 +110,7 @@ type Found<'a> = (Event<'a>, (usize, usize));
 
 impl<'a> Builder<'a> {
     fn next(&mut self) -> Result<Found<'a>, Problem> {
-        let next = self
-            .parser
-            .next()
-            .unwrap_or(Ok((Event::StreamEnd, granit_parser::Span::default())));
+        let next = self.parser.next().unwrap_or(Ok((Event::StreamEnd, granit_parser::Span::default())));
         let (event, span) = next.map_err(|error| Problem::Scan(Box::new(error)))?;
         Ok((event, (span.start.line(), span.start.col() + 1)))
     }
@@ -141,11 +130,7 @@ impl<'a> Builder<'a> {
     fn count(&mut self, at: (usize, usize)) -> Result<(), Problem> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(Problem::Shape(
-                at,
-                format!("more than {MAX_NODES} values in one file"),
-                None,
-            ));
+            return Err(Problem::Shape(at, format!("more than {MAX_NODES} values in one file"), None));
         }
         Ok(())
     }
@@ -153,20 +138,12 @@ impl<'a> Builder<'a> {
     fn node(&mut self, (event, at): Found<'a>, depth: usize) -> Result<Node, Problem> {
         self.count(at)?;
         if depth > MAX_DEPTH {
-            return Err(Problem::Shape(
-                at,
-                format!("nested deeper than {MAX_DEPTH} levels"),
-                None,
-            ));
+            return Err(Problem::Shape(at, format!("nested deeper than {MAX_DEPTH} levels"), None));
         }
         let (kind, anchor) = match event {
-            Event::Scalar(text, style, anchor, _) => (
-                Kind::Scalar {
-                    text: text.into_owned(),
-                    plain: style == ScalarStyle::Plain,
-                },
-                anchor,
-            ),
+            Event::Scalar(text, style, anchor, _) => {
+                (Kind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }, anchor)
+            }
             Event::SequenceStart(_, anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(_, anchor, _) => (self.map(depth)?, anchor),
             Event::Alias(id) => return self.copy(id, at),
@@ -209,10 +186,8 @@ impl<'a> Builder<'a> {
                 return Err(Problem::Shape(key.at, "a key is a single word".to_owned(), None));
             };
             if let Some((_, first, _)) = entries.iter().find(|(known, ..)| *known == text) {
-                let problem = format!(
-                    "`{text}` stands here for the second time; the first is in line {}",
-                    first.0
-                );
+                let problem =
+                    format!("`{text}` stands here for the second time; the first is in line {}", first.0);
                 return Err(Problem::Shape(key.at, problem, Some("keep one of them")));
             }
             let found = self.next()?;
@@ -242,14 +217,9 @@ mod tests {
     fn values_know_their_place() {
         let documents = parse_all("f.yaml", "a: 1\nb:\n  - x # why\n  - 'null'\n---\nc: ~\n").unwrap();
         assert_eq!(documents.len(), 2);
-        let Kind::Map(entries) = &documents[0].kind else {
-            panic!()
-        };
+        let Kind::Map(entries) = &documents[0].kind else { panic!() };
         assert_eq!((entries[1].0.as_str(), entries[1].1), ("b", (2, 1)));
-        assert_eq!(
-            documents[0].to_json(),
-            serde_json::json!({"a": 1, "b": ["x", "null"]})
-        );
+        assert_eq!(documents[0].to_json(), serde_json::json!({"a": 1, "b": ["x", "null"]}));
         assert_eq!(documents[1].to_json(), serde_json::json!({"c": null}));
     }
 

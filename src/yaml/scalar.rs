@@ -66,11 +66,7 @@ impl Scalar for String {
 
 impl Scalar for PathBuf {
     fn read(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            Err("a path was expected".to_owned())
-        } else {
-            Ok(text.into())
-        }
+        if text.is_empty() { Err("a path was expected".to_owned()) } else { Ok(text.into()) }
     }
     fn schema() -> Value {
         json!({"type": "string"})
@@ -103,10 +99,7 @@ impl Scalar for Duration {
             "h" => number.checked_mul(3_600_000),
             _ => None,
         };
-        millis
-            .filter(|&ms| ms <= 366 * 86_400_000)
-            .map(Duration::from_millis)
-            .ok_or_else(wrong)
+        millis.filter(|&ms| ms <= 366 * 86_400_000).map(Duration::from_millis).ok_or_else(wrong)
     }
     fn schema() -> Value {
         json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"})
@@ -120,9 +113,7 @@ pub struct Millis(pub Duration);
 impl Scalar for Millis {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a whole number of milliseconds");
-        text.parse::<u32>()
-            .map(|ms| Millis(Duration::from_millis(ms.into())))
-            .map_err(|_| wrong())
+        text.parse::<u32>().map(|ms| Millis(Duration::from_millis(ms.into()))).map_err(|_| wrong())
     }
     fn schema() -> Value {
         json!({"type": "integer", "minimum": 0})
@@ -136,9 +127,7 @@ pub struct Seconds(pub Duration);
 impl Scalar for Seconds {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a whole number of seconds");
-        text.parse::<u32>()
-            .map(|s| Seconds(Duration::from_secs(s.into())))
-            .map_err(|_| wrong())
+        text.parse::<u32>().map(|s| Seconds(Duration::from_secs(s.into()))).map_err(|_| wrong())
     }
     fn schema() -> Value {
         json!({"type": "integer", "minimum": 0})

@@ -32,26 +32,15 @@ pub(super) fn router(issuer: Arc<Issuer>) -> Router {
                 "This is the development issuer of `scoregate dev`. Nothing else should trust it.\n"
             }),
         )
-        .route(
-            "/{tenant}/v2.0/.well-known/openid-configuration",
-            get(metadata_v2),
-        )
-        .route(
-            "/{tenant}/.well-known/openid-configuration",
-            get(metadata_v1),
-        )
+        .route("/{tenant}/v2.0/.well-known/openid-configuration", get(metadata_v2))
+        .route("/{tenant}/.well-known/openid-configuration", get(metadata_v1))
         .route("/{tenant}/discovery/v2.0/keys", get(keys_v2))
         .route("/{tenant}/discovery/keys", get(keys_v1))
         .route("/{tenant}/oauth2/v2.0/token", post(token_v2))
         .route("/{tenant}/oauth2/token", post(token_v1))
         .route("/{tenant}/oauth2/v2.0/devicecode", post(device_code))
         .route("/{tenant}/device", get(device_page).post(device_decision))
-        .fallback(|| async {
-            (
-                StatusCode::NOT_FOUND,
-                "The development issuer has nothing here.\n",
-            )
-        })
+        .fallback(|| async { (StatusCode::NOT_FOUND, "The development issuer has nothing here.\n") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(axum::middleware::map_response(mark))
         .with_state(issuer)
@@ -77,13 +66,9 @@ impl Issuer {
                 Ok(self.token_answer(&audience, &token))
             }
             DEVICE_CODE_GRANT => {
-                let code = form
-                    .opt("device_code")
-                    .or(form.opt("code"))
-                    .ok_or_else(|| missing("device_code"))?;
-                let grant = self
-                    .devices
-                    .poll(code, form.public_client()?, (self.now)())?;
+                let code =
+                    form.opt("device_code").or(form.opt("code")).ok_or_else(|| missing("device_code"))?;
+                let grant = self.devices.poll(code, form.public_client()?, (self.now)())?;
                 let refresh_token = self.devices.remember(grant.clone())?;
                 self.user_answer(&grant, &refresh_token, version)
             }
@@ -107,11 +92,7 @@ impl Issuer {
         self.check_tenant(tenant)?;
         let client_id = form.public_client()?;
         let audience = form.audience(TokenVersion::V2, true)?;
-        let wanted = Wanted {
-            client_id,
-            audience,
-            version: form.version()?,
-        };
+        let wanted = Wanted { client_id, audience, version: form.version()? };
         let (device_code, user_code) = self.devices.start(wanted, (self.now)())?;
         let uri = format!("{}/{}/device", self.config.base_url, self.config.tenant);
         let message = format!(
@@ -125,11 +106,7 @@ impl Issuer {
 
     /// The principal whose client id and secret came in the form or in HTTP basic.
     fn authenticate(&self, headers: &HeaderMap, form: &Params) -> Result<&DevPrincipal, Refusal> {
-        if form
-            .opt("client_assertion")
-            .or(form.opt("client_assertion_type"))
-            .is_some()
-        {
+        if form.opt("client_assertion").or(form.opt("client_assertion_type")).is_some() {
             return Err(Refusal::bad(
                 "invalid_client",
                 700_027,
@@ -139,13 +116,9 @@ impl Issuer {
         let basic = basic(headers);
         let (id, secrets) = match &basic {
             Some((id, secrets)) => (id.as_str(), secrets.clone()),
-            None => (
-                form.need("client_id")?,
-                form.opt("client_secret")
-                    .map(str::to_owned)
-                    .into_iter()
-                    .collect(),
-            ),
+            None => {
+                (form.need("client_id")?, form.opt("client_secret").map(str::to_owned).into_iter().collect())
+            }
         };
         let client_id = Uuid::try_parse(id).ok();
         let principal = self
@@ -154,24 +127,11 @@ impl Issuer {
             .iter()
             .find(|p| Some(p.client_id) == client_id)
             .ok_or_else(|| unknown_client(id))?;
-        let refuse = |code, text| {
-            Err(Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "invalid_client",
-                code,
-                text,
-            ))
-        };
+        let refuse = |code, text| Err(Refusal::new(StatusCode::UNAUTHORIZED, "invalid_client", code, text));
         if secrets.is_empty() {
-            return refuse(
-                7_000_218,
-                "The request must contain the parameter 'client_secret'.",
-            );
+            return refuse(7_000_218, "The request must contain the parameter 'client_secret'.");
         }
-        if !secrets
-            .iter()
-            .fold(false, |found, s| found | same(s, &principal.client_secret))
-        {
+        if !secrets.iter().fold(false, |found, s| found | same(s, &principal.client_secret)) {
             return refuse(
                 7_000_215,
                 "Invalid client secret provided. Ensure the secret sent is the one that `scoregate dev` printed.",
@@ -186,31 +146,18 @@ impl Issuer {
         refresh_token: &str,
         version: Option<TokenVersion>,
     ) -> Result<Value, Refusal> {
-        let Wanted {
-            client_id,
-            audience,
-            ..
-        } = &grant.wanted;
-        let principal = self
-            .config
-            .principals
-            .iter()
-            .find(|p| p.object_id == grant.principal);
+        let Wanted { client_id, audience, .. } = &grant.wanted;
+        let principal = self.config.principals.iter().find(|p| p.object_id == grant.principal);
         let principal =
             principal.ok_or_else(|| IssuerError::UnknownPrincipal(grant.principal.to_string()))?;
-        let version = version
-            .or(grant.wanted.version)
-            .unwrap_or_else(|| TokenVersion::for_audience(audience));
+        let version =
+            version.or(grant.wanted.version).unwrap_or_else(|| TokenVersion::for_audience(audience));
         let token = self.access_token(principal, audience, version, Some(*client_id))?;
         let info = json!({"uid": principal.object_id, "utid": self.config.tenant});
         let mut answer = self.token_answer(audience, &token);
         if let Some(members) = answer.as_object_mut() {
-            let mut add =
-                |name: &str, value: String| members.insert(name.to_owned(), Value::String(value));
-            add(
-                "scope",
-                format!("{audience}/user_impersonation {audience}/.default"),
-            );
+            let mut add = |name: &str, value: String| members.insert(name.to_owned(), Value::String(value));
+            add("scope", format!("{audience}/user_impersonation {audience}/.default"));
             add("refresh_token", refresh_token.to_owned());
             add("id_token", self.id_token(principal, *client_id)?);
             add("client_info", URL_SAFE_NO_PAD.encode(info.to_string()));
@@ -226,20 +173,11 @@ impl Issuer {
         })
     }
 
-    fn html(
-        &self,
-        tenant: &str,
-        status: StatusCode,
-        notice: Option<&str>,
-        user_code: &str,
-    ) -> Response {
+    fn html(&self, tenant: &str, status: StatusCode, notice: Option<&str>, user_code: &str) -> Response {
         if let Err(refusal) = self.check_tenant(tenant) {
             return self.answer(Err(refusal));
         }
-        let headers = [
-            (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
-            (header::CACHE_CONTROL, "no-store"),
-        ];
+        let headers = [(header::CONTENT_SECURITY_POLICY, PAGE_POLICY), (header::CACHE_CONTROL, "no-store")];
         let html = page(notice, user_code, &self.config.principals);
         (status, headers, Html(html)).into_response()
     }
@@ -255,10 +193,7 @@ impl Issuer {
 }
 
 async fn mark(mut response: Response) -> Response {
-    response.headers_mut().insert(
-        "x-scoregate-development-issuer",
-        HeaderValue::from_static("true"),
-    );
+    response.headers_mut().insert("x-scoregate-development-issuer", HeaderValue::from_static("true"));
     response
 }
 
@@ -315,20 +250,13 @@ async fn device_code(
     me.answer(Params::read(body, query).and_then(|form| me.device_request(&tenant, &form)))
 }
 
-async fn device_page(
-    State(me): Me,
-    Path(tenant): Path<String>,
-    Query(query): Query<Map>,
-) -> Response {
+async fn device_page(State(me): Me, Path(tenant): Path<String>, Query(query): Query<Map>) -> Response {
     let user_code = query.get("user_code").map_or("", String::as_str);
     me.html(&tenant, StatusCode::OK, None, user_code)
 }
 
 async fn device_decision(State(me): Me, Path(tenant): Path<String>, body: FormBody) -> Response {
-    let form = match me
-        .check_tenant(&tenant)
-        .and_then(|()| Params::read(body, Map::new()))
-    {
+    let form = match me.check_tenant(&tenant).and_then(|()| Params::read(body, Map::new())) {
         Ok(form) => form,
         Err(refusal) => return me.answer(Err(refusal)),
     };
@@ -337,27 +265,14 @@ async fn device_decision(State(me): Me, Path(tenant): Path<String>, body: FormBo
     let principal = me.config.principals.iter().find(|p| p.name == chosen);
     let (decision, done) = match (form.opt("action"), principal) {
         (Some("decline"), _) => (Decision::Declined, "Declined. You can close this page."),
-        (_, Some(p)) => (
-            Decision::Approved(p.object_id),
-            "Approved. You can close this page.",
-        ),
+        (_, Some(p)) => (Decision::Approved(p.object_id), "Approved. You can close this page."),
         (_, None) => {
-            return me.html(
-                &tenant,
-                StatusCode::BAD_REQUEST,
-                Some("Choose a principal."),
-                code,
-            );
+            return me.html(&tenant, StatusCode::BAD_REQUEST, Some("Choose a principal."), code);
         }
     };
     if me.devices.decide(code, decision, (me.now)()) {
         me.html(&tenant, StatusCode::OK, Some(done), "")
     } else {
-        me.html(
-            &tenant,
-            StatusCode::BAD_REQUEST,
-            Some("No open sign-in has this code."),
-            code,
-        )
+        me.html(&tenant, StatusCode::BAD_REQUEST, Some("No open sign-in has this code."), code)
     }
 }

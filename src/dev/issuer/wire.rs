@@ -30,12 +30,7 @@ impl Refusal {
         code: u32,
         text: impl Into<String>,
     ) -> Self {
-        Self {
-            status,
-            error,
-            code,
-            text: text.into(),
-        }
+        Self { status, error, code, text: text.into() }
     }
 
     /// A refusal with status 400.
@@ -45,10 +40,8 @@ impl Refusal {
 
     pub(super) fn body(&self, now: i64) -> Value {
         let (trace, correlation) = (Uuid::new_v4(), Uuid::new_v4());
-        let time = jiff::Timestamp::from_second(now)
-            .unwrap_or_default()
-            .strftime("%Y-%m-%d %H:%M:%SZ")
-            .to_string();
+        let time =
+            jiff::Timestamp::from_second(now).unwrap_or_default().strftime("%Y-%m-%d %H:%M:%SZ").to_string();
         json!({
             "error": self.error, "error_codes": [self.code], "timestamp": time, "trace_id": trace, "correlation_id": correlation,
             "error_description": format!(
@@ -60,12 +53,7 @@ impl Refusal {
 
 impl From<IssuerError> for Refusal {
     fn from(error: IssuerError) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "server_error",
-            50000,
-            error.to_string(),
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", 50000, error.to_string())
     }
 }
 
@@ -95,8 +83,8 @@ pub(super) struct Params(Map);
 impl Params {
     /// Takes the form, and `token_version` from the query if the form has none.
     pub(super) fn read(body: FormBody, mut query: Map) -> Result<Self, Refusal> {
-        let Form(mut form) = body
-            .map_err(|e| Refusal::new(e.status(), "invalid_request", 9_002_313, e.body_text()))?;
+        let Form(mut form) =
+            body.map_err(|e| Refusal::new(e.status(), "invalid_request", 9_002_313, e.body_text()))?;
         if let Some(version) = query.remove("token_version") {
             form.entry("token_version".to_owned()).or_insert(version);
         }
@@ -104,10 +92,7 @@ impl Params {
     }
 
     pub(super) fn opt(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|v| !v.is_empty())
+        self.0.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
 
     pub(super) fn need(&self, name: &str) -> Result<&str, Refusal> {
@@ -125,11 +110,7 @@ impl Params {
             None => Ok(None),
             Some("1") => Ok(Some(TokenVersion::V1)),
             Some("2") => Ok(Some(TokenVersion::V2)),
-            Some(_) => Err(Refusal::bad(
-                "invalid_request",
-                9_002_313,
-                "token_version must be 1 or 2.",
-            )),
+            Some(_) => Err(Refusal::bad("invalid_request", 9_002_313, "token_version must be 1 or 2.")),
         }
     }
 
@@ -140,15 +121,8 @@ impl Params {
         }
         let scope = self.need("scope")?;
         let mut found: Option<&str> = None;
-        for item in scope
-            .split_whitespace()
-            .filter(|item| !(user && OIDC_SCOPES.contains(item)))
-        {
-            let delegated = || {
-                item.rsplit_once('/')
-                    .filter(|_| user)
-                    .map(|(resource, _)| resource)
-            };
+        for item in scope.split_whitespace().filter(|item| !(user && OIDC_SCOPES.contains(item))) {
+            let delegated = || item.rsplit_once('/').filter(|_| user).map(|(resource, _)| resource);
             let resource = item
                 .strip_suffix("/.default")
                 .or_else(delegated)
@@ -179,16 +153,9 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(String, Vec<String>)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (id, secret) = text
-        .split_once(':')
-        .filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
-    let decoded = format!("/?s={secret}")
-        .parse::<Uri>()
-        .ok()
-        .and_then(|uri| Query::<Map>::try_from_uri(&uri).ok());
+    let (id, secret) = text.split_once(':').filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let decoded =
+        format!("/?s={secret}").parse::<Uri>().ok().and_then(|uri| Query::<Map>::try_from_uri(&uri).ok());
     let decoded = decoded.and_then(|Query(mut map)| map.remove("s"));
-    Some((
-        id.to_owned(),
-        std::iter::once(secret.to_owned()).chain(decoded).collect(),
-    ))
+    Some((id.to_owned(), std::iter::once(secret.to_owned()).chain(decoded).collect()))
 }

@@ -2,12 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits {
-    line: 64,
-    field: 64,
-    fields: 256,
-    count: 8,
-};
+const LIMITS: HeadLimits = HeadLimits { line: 64, field: 64, fields: 256, count: 8 };
 
 /// What passed in all, the number of heads, or the first violation.
 fn read(pieces: &[&[u8]]) -> Result<(Vec<u8>, u64), Violation> {
@@ -88,48 +83,21 @@ fn every_doubt_is_a_refusal() {
         (head("Host: a\r\nX: a\rb"), "control_in_field"),
         (head("Host: a\r\nX: a\u{0}b"), "control_in_field"),
         (head("Host: a\r\nX: a\u{7f}b"), "control_in_field"),
-        (
-            head("Host: a\r\nContent-Length: 1\r\nContent-Length: 1"),
-            "content_length",
-        ),
+        (head("Host: a\r\nContent-Length: 1\r\nContent-Length: 1"), "content_length"),
         (head("Host: a\r\nContent-Length: 1, 1"), "content_length"),
         (head("Host: a\r\nContent-Length: +1"), "content_length"),
         (head("Host: a\r\nContent-Length: -1"), "content_length"),
         (head("Host: a\r\nContent-Length: 0x1"), "content_length"),
         (head("Host: a\r\nContent-Length: 1 1"), "content_length"),
         (head("Host: a\r\nContent-Length:"), "content_length"),
-        (
-            head("Host: a\r\nContent-Length: 1234567890123456789"),
-            "content_length",
-        ),
-        (
-            head("Host: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"),
-            "two_lengths",
-        ),
-        (
-            head("Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
-            "transfer_encoding",
-        ),
-        (
-            head("Host: a\r\nTransfer-Encoding: gzip, chunked"),
-            "transfer_encoding",
-        ),
-        (
-            head("Host: a\r\nTransfer-Encoding: identity"),
-            "transfer_encoding",
-        ),
-        (
-            head("Host: a\r\nTransfer-Encoding: xchunked"),
-            "transfer_encoding",
-        ),
-        (
-            head("Host: a\r\nTransfer-Encoding: \u{b}chunked"),
-            "control_in_field",
-        ),
-        (
-            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".into(),
-            "transfer_encoding",
-        ),
+        (head("Host: a\r\nContent-Length: 1234567890123456789"), "content_length"),
+        (head("Host: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"), "two_lengths"),
+        (head("Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), "transfer_encoding"),
+        (head("Host: a\r\nTransfer-Encoding: gzip, chunked"), "transfer_encoding"),
+        (head("Host: a\r\nTransfer-Encoding: identity"), "transfer_encoding"),
+        (head("Host: a\r\nTransfer-Encoding: xchunked"), "transfer_encoding"),
+        (head("Host: a\r\nTransfer-Encoding: \u{b}chunked"), "control_in_field"),
+        ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".into(), "transfer_encoding"),
         (body("\r\n"), "chunk"),
         (body("g\r\n"), "chunk"),
         (body(" 1\r\na\r\n"), "chunk"),
@@ -158,22 +126,14 @@ fn every_doubt_is_a_refusal() {
 
 #[test]
 fn sizes_are_bounded_before_a_line_ends() {
-    assert_eq!(
-        whole(&format!("GET /{}", "a".repeat(64))),
-        Err(Violation::LineTooLong)
-    );
+    assert_eq!(whole(&format!("GET /{}", "a".repeat(64))), Err(Violation::LineTooLong));
     let field = |text: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{text}");
     assert_eq!(whole(&field(&"a".repeat(65))), Err(Violation::FieldsTooLarge));
     assert_eq!(
-        whole(&field(
-            &"X: 12345678901234567890123456789012345678901234567890\r\n".repeat(6)
-        )),
+        whole(&field(&"X: 12345678901234567890123456789012345678901234567890\r\n".repeat(6))),
         Err(Violation::FieldsTooLarge)
     );
-    assert_eq!(
-        whole(&field(&"X: 1\r\n".repeat(8))),
-        Err(Violation::FieldsTooLarge)
-    );
+    assert_eq!(whole(&field(&"X: 1\r\n".repeat(8))), Err(Violation::FieldsTooLarge));
 }
 
 proptest! {

@@ -50,18 +50,10 @@ fn decide_by(
     data: bool,
     target: &Scope,
 ) -> bool {
-    let action = if data {
-        Action::data(action)
-    } else {
-        Action::control(action)
-    };
-    let plain = policy
-        .decide(Principals { id: who, groups }, &action, &policy.place(target))
-        .is_allowed();
+    let action = if data { Action::data(action) } else { Action::control(action) };
+    let plain = policy.decide(Principals { id: who, groups }, &action, &policy.place(target)).is_allowed();
     let prepared = policy.prepare(action);
-    let fast = policy
-        .decide(Principals { id: who, groups }, &prepared, &policy.place(target))
-        .is_allowed();
+    let fast = policy.decide(Principals { id: who, groups }, &prepared, &policy.place(target)).is_allowed();
     assert_eq!(plain, fast, "a prepared action decides as a plain one");
     plain
 }
@@ -81,12 +73,7 @@ const WS: &str =
     "/subscriptions/s1/resourceGroups/rg1/providers/Microsoft.MachineLearningServices/workspaces/ws1";
 
 fn empty() -> World {
-    World {
-        roles: vec![],
-        assignments: vec![],
-        denials: vec![],
-        tree: vec![],
-    }
+    World { roles: vec![], assignments: vec![], denials: vec![], tree: vec![] }
 }
 
 #[test]
@@ -101,20 +88,12 @@ fn the_deciding_assignment_is_named() {
     let policy = policy(&world);
     let place = policy.place(&scope(&format!("{WS}/onlineEndpoints/ep")));
     let decision = policy.decide(
-        Principals {
-            id: principal(1),
-            groups: &[],
-        },
+        Principals { id: principal(1), groups: &[] },
         &Action::control(crate::rbac::SCORE),
         &place,
     );
-    let Decision::Allowed(grant) = decision else {
-        panic!("{decision:?}")
-    };
-    assert_eq!(
-        (grant.assignment, &*grant.role_name),
-        (Uuid::from_u128(7), "AzureML Data Scientist")
-    );
+    let Decision::Allowed(grant) = decision else { panic!("{decision:?}") };
+    assert_eq!((grant.assignment, &*grant.role_name), (Uuid::from_u128(7), "AzureML Data Scientist"));
 }
 
 #[test]
@@ -124,31 +103,12 @@ fn management_groups_stand_above_subscriptions() {
         "/providers/Microsoft.Management/managementGroups/team",
     );
     let mut world = empty();
-    world.tree = vec![
-        (scope(team), scope(root)),
-        (scope("/subscriptions/S1"), scope(team)),
-    ];
-    world
-        .assignments
-        .push(assign(1, builtin::OWNER, principal(1), root));
+    world.tree = vec![(scope(team), scope(root)), (scope("/subscriptions/S1"), scope(team))];
+    world.assignments.push(assign(1, builtin::OWNER, principal(1), root));
     assert!(decide(&world, principal(1), &[], "x/read", false, &scope(WS)));
     assert!(decide(&world, principal(1), &[], "x/read", false, &scope(team)));
-    assert!(!decide(
-        &world,
-        principal(1),
-        &[],
-        "x/read",
-        false,
-        &scope("/subscriptions/s2")
-    ));
-    assert!(!decide(
-        &world,
-        principal(1),
-        &[],
-        "x/read",
-        false,
-        &Scope::root()
-    ));
+    assert!(!decide(&world, principal(1), &[], "x/read", false, &scope("/subscriptions/s2")));
+    assert!(!decide(&world, principal(1), &[], "x/read", false, &Scope::root()));
 }
 
 #[test]
@@ -158,16 +118,9 @@ fn what_is_not_understood_grants_nothing_and_is_listed() {
     conditional.condition = Some("@Resource[x] StringEquals 'y'".into());
     world.assignments = vec![conditional, assign(2, Uuid::from_u128(99), principal(1), "/")];
     assert!(!decide(&world, principal(1), &[], "a/read", false, &scope(WS)));
-    let reasons: Vec<String> = policy(&world)
-        .inert()
-        .iter()
-        .map(|inert| inert.reason.clone())
-        .collect();
+    let reasons: Vec<String> = policy(&world).inert().iter().map(|inert| inert.reason.clone()).collect();
     assert_eq!(reasons.len(), 2);
-    assert!(
-        reasons[0].contains("condition") && reasons[1].contains("no role"),
-        "{reasons:?}"
-    );
+    assert!(reasons[0].contains("condition") && reasons[1].contains("no role"), "{reasons:?}");
 }
 
 #[test]
@@ -176,21 +129,12 @@ fn a_refusal_that_cannot_be_read_fails_the_whole_policy() {
         id: Uuid::nil(),
         name: "d".into(),
         scope: Scope::root(),
-        permissions: vec![Permission {
-            actions: vec!["not an action".into()],
-            ..Permission::default()
-        }],
+        permissions: vec![Permission { actions: vec!["not an action".into()], ..Permission::default() }],
         principals: vec![PrincipalId::EVERYONE],
         exclude_principals: vec![],
         do_not_apply_to_child_scopes: false,
     };
-    assert!(
-        Policy::compile(&PolicyInput {
-            denials: vec![&denial],
-            ..PolicyInput::default()
-        })
-        .is_err()
-    );
+    assert!(Policy::compile(&PolicyInput { denials: vec![&denial], ..PolicyInput::default() }).is_err());
 }
 
 #[test]
@@ -227,10 +171,8 @@ fn builtin_roles_by_action_are_as_azure_documents_them() {
         let mut world = empty();
         world.assignments.push(assign(1, role.id, principal(1), "/"));
         let full = |action: &str| format!("Microsoft.MachineLearningServices/{action}");
-        let others = [
-            "Microsoft.Authorization/roleAssignments/write",
-            "Microsoft.Authorization/roleAssignments/read",
-        ];
+        let others =
+            ["Microsoft.Authorization/roleAssignments/write", "Microsoft.Authorization/roleAssignments/read"];
         for action in ACTIONS.iter().map(|a| full(a)).chain(others.map(String::from)) {
             let yes = decide(&world, principal(1), &[], &action, false, &scope(WS));
             writeln!(table, "{} {action}", if yes { '+' } else { '-' }).unwrap();
@@ -298,9 +240,7 @@ impl Dice {
         from[self.0.usize(..from.len())]
     }
     fn patterns(&mut self, most: usize) -> Vec<String> {
-        (0..self.0.usize(..=most))
-            .map(|_| self.pick(PATTERNS).to_owned())
-            .collect()
+        (0..self.0.usize(..=most)).map(|_| self.pick(PATTERNS).to_owned()).collect()
     }
     fn permissions(&mut self) -> Vec<Permission> {
         (0..self.0.usize(1..=2))
@@ -344,11 +284,7 @@ impl Dice {
                 scope: scope(self.pick(SCOPES)),
                 permissions: self.permissions(),
                 principals,
-                exclude_principals: if self.0.bool() {
-                    vec![self.principal()]
-                } else {
-                    vec![]
-                },
+                exclude_principals: if self.0.bool() { vec![self.principal()] } else { vec![] },
                 do_not_apply_to_child_scopes: self.0.bool(),
             });
         }
@@ -383,10 +319,7 @@ fn the_obvious_evaluator_agrees_on_100_000_random_cases() {
         );
         yes += u32::from(expected);
     }
-    assert!(
-        (5_000..95_000).contains(&yes),
-        "the cases must be of both kinds: {yes} were allowed"
-    );
+    assert!((5_000..95_000).contains(&yes), "the cases must be of both kinds: {yes} were allowed");
 }
 
 proptest! {

@@ -1,0 +1,83 @@
+//! Who calls, by the endpoint's own mode and no other.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::Gate;
+use super::fault::{Fault, Reason};
+use crate::identity::caller::Caller;
+use crate::identity::credential::{CredentialError, bearer};
+use crate::identity::endpoint_key::KeySlot;
+use crate::identity::token::Rejection;
+use crate::routing::{AuthRoute, EndpointRoute};
+
+/// Who calls. Made here alone.
+#[derive(Debug)]
+pub enum Authenticated {
+    /// Somebody with one of the endpoint's keys.
+    Key(KeySlot),
+    /// A principal.
+    Caller(Arc<Caller>),
+}
+
+impl Gate {
+    /// Authenticates a request by its endpoint's mode.
+    ///
+    /// Waits only for an issuer's keys; dropping the future has no effect.
+    pub async fn authenticate(
+        &self,
+        endpoint: &EndpointRoute,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Authenticated, Fault> {
+        let credential = bearer(headers).map_err(|error| {
+            let (reason, word) = match error {
+                CredentialError::Missing => (Reason::CredentialMissing, "missing"),
+                CredentialError::Repeated => (Reason::CredentialMalformed, "repeated"),
+                CredentialError::Malformed => (Reason::CredentialMalformed, "malformed"),
+            };
+            self.metrics.credential_shape.with_label_values(&[word]).inc();
+            self.challenged(endpoint, Fault::new(reason).detail(word), client)
+        })?;
+        let rejected = |word: &'static str| {
+            self.metrics.auth_failures.with_label_values(&[endpoint.facts.auth_mode]).inc();
+            self.challenged(endpoint, Fault::new(Reason::CredentialRejected).detail(word), client)
+        };
+        match &endpoint.auth {
+            AuthRoute::Key(keys) => {
+                keys.check(&self.vault, credential).map(Authenticated::Key).ok_or_else(|| rejected("key"))
+            }
+            // The gateway has issued no such token yet, so none can be valid.
+            AuthRoute::AmlToken => Err(rejected("aml_token")),
+            AuthRoute::AadToken(_) => {
+                if let Some(caller) = self.tokens.remembered(credential) {
+                    return Ok(Authenticated::Caller(caller));
+                }
+                self.tokens.verify(credential).await.map(Authenticated::Caller).map_err(|rejection| {
+                    self.metrics.token_rejected.with_label_values(&[rejection.reason()]).inc();
+                    match rejection {
+                        Rejection::Unavailable => {
+                            Fault::new(Reason::IdentityUnavailable).detail("keys_unavailable")
+                        }
+                        rejection => rejected(rejection.reason()),
+                    }
+                })
+            }
+        }
+    }
+
+    /// A refusal with the challenge that tells a client where to get a token, or that it has tried too often.
+    fn challenged(&self, endpoint: &EndpointRoute, fault: Fault, client: IpAddr) -> Fault {
+        if self.failures.one_too_many(client) {
+            self.metrics.limit.with_label_values(&["failed_authentications"]).inc();
+            return Fault::new(Reason::TooManyFailures);
+        }
+        let challenge = match &endpoint.auth {
+            AuthRoute::AadToken(_) => self.challenge.clone(),
+            AuthRoute::Key(_) | AuthRoute::AmlToken => "Bearer".to_owned(),
+        };
+        Fault { challenge: Some(challenge), ..fault }
+    }
+}

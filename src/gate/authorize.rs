@@ -1,0 +1,95 @@
+//! Whether the caller may score the endpoint, by Azure RBAC.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::Gate;
+use super::authenticate::Authenticated;
+use super::fault::{Fault, Reason};
+use crate::identity::caller::{Caller, Groups};
+use crate::rbac::{Decision, SCORE};
+use crate::routing::{AuthRoute, EndpointRoute, Snapshot};
+use crate::settings::Unauthorized;
+
+/// The right to score one endpoint, decided. Only [`Gate::authorize`] makes one, and nothing goes on without it.
+#[derive(Debug)]
+pub struct Permit {
+    pub(super) endpoint: Arc<EndpointRoute>,
+    caller: Option<Arc<Caller>>,
+}
+
+impl Permit {
+    /// The endpoint that may be scored.
+    pub fn endpoint(&self) -> &Arc<EndpointRoute> {
+        &self.endpoint
+    }
+
+    /// The principal that may; a key has none.
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
+    }
+}
+
+impl Gate {
+    /// Judges the right to score. A key was given to somebody who might, so it is enough by itself.
+    ///
+    /// Waits only for the directory; dropping the future has no effect.
+    pub async fn authorize(
+        &self,
+        snapshot: &Snapshot,
+        endpoint: &Arc<EndpointRoute>,
+        who: Authenticated,
+    ) -> Result<Permit, Fault> {
+        let caller = match who {
+            Authenticated::Key(_) => return Ok(Permit { endpoint: endpoint.clone(), caller: None }),
+            Authenticated::Caller(caller) => caller,
+        };
+        let AuthRoute::AadToken(place) = &endpoint.auth else {
+            return Err(Reason::Defect.into());
+        };
+        let direct = snapshot.policy.decide(caller.principals(None), &snapshot.score, place);
+        let settled = match (&caller.groups, &direct) {
+            (Groups::Known(_), _) | (_, Decision::Denied { .. }) => true,
+            // A group could still be denied what the caller itself is granted.
+            (Groups::Overage, Decision::Allowed(_)) => !snapshot.policy.has_denials(),
+            (Groups::Overage, Decision::NotGranted) => false,
+        };
+        let decision = if settled {
+            direct
+        } else {
+            let unavailable = || Fault::new(Reason::IdentityUnavailable).detail("groups_unavailable");
+            let directory = self.directory.as_ref().ok_or_else(unavailable)?;
+            let groups = directory.groups(&caller).await.map_err(|_| unavailable())?;
+            snapshot.policy.decide(caller.principals(Some(&groups)), &snapshot.score, place)
+        };
+        let word = match decision {
+            Decision::Allowed(_) => {
+                self.counts.allowed.inc();
+                return Ok(Permit { endpoint: endpoint.clone(), caller: Some(caller) });
+            }
+            Decision::Denied { .. } => "denied",
+            Decision::NotGranted => "not_granted",
+        };
+        self.metrics.decisions.with_label_values(&[word]).inc();
+        Err(self.refused(endpoint, &caller, word))
+    }
+
+    /// Names the caller, the action and the scope, which an operator needs to grant the right; never whose grant is missing.
+    fn refused(&self, endpoint: &EndpointRoute, caller: &Caller, word: &'static str) -> Fault {
+        let client = caller.app_id.as_deref().unwrap_or("unknown");
+        let message = format!(
+            "the client '{client}' with object id '{}' does not have authorization to perform action '{SCORE}' over scope '{}'",
+            caller.object_id, endpoint.scope
+        );
+        let fault = Fault::new(Reason::NotAuthorized).detail(word).message(message);
+        match self.unauthorized {
+            Unauthorized::Forbidden => fault,
+            Unauthorized::Unauthorized => Fault {
+                status: Some(StatusCode::UNAUTHORIZED),
+                challenge: Some(self.challenge.clone()),
+                ..fault
+            },
+        }
+    }
+}

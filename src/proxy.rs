@@ -1,0 +1,14 @@
+//! The data plane: a request's whole way, from its head to the last byte of its answer.
+//!
+//! [`pipeline`] reads from top to bottom like the table in ARCHITECTURE.md.
+
+mod aim;
+mod dispatch;
+mod headers;
+mod pipeline;
+mod receive;
+mod relay;
+mod respond;
+pub mod worker;
+
+pub use pipeline::{Pipeline, Rules};

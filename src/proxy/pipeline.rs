@@ -1,0 +1,193 @@
+//! One scoring request, step by step.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use ipnet::IpNet;
+use uuid::Builder;
+
+use super::headers::{About, client_request_id, towards_instance};
+use super::receive::{client_address, receive, refused};
+use super::relay::{Answer, Relay};
+use super::{aim, dispatch, respond, worker};
+use crate::gate::Gate;
+use crate::gate::fault::{Fault, Reason};
+use crate::gate::matching;
+use crate::net::conn::Conn;
+use crate::net::framing::Violation;
+use crate::net::serve::Service;
+use crate::routing::SnapshotCell;
+use crate::settings::ModelErrors;
+use crate::telemetry::record::{Record, Sink};
+use crate::upstream::RequestBody;
+
+/// What the data plane goes by, besides snapshot and gate.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Bytes of a request body.
+    pub request_body: u64,
+    /// Time without a byte of it.
+    pub body_progress: Duration,
+    /// Time without a byte of an answer.
+    pub response_idle: Duration,
+    /// Time for a whole request.
+    pub request_total: Duration,
+    /// How an instance's own errors are passed on.
+    pub model_errors: ModelErrors,
+    /// Proxies in front whose word about the client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// The data plane's answer to every request.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The resources in force.
+    pub snapshot: Arc<SnapshotCell>,
+    /// Decides.
+    pub gate: Gate,
+    /// Where records go.
+    pub sink: Arc<Sink>,
+    /// What else it goes by.
+    pub rules: Rules,
+}
+
+impl Service for Pipeline {
+    type Body = Answer;
+
+    async fn answer(self: &Arc<Self>, conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
+        let violation = conn.begin();
+        let (head, body) = request.into_parts();
+        let request_id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string();
+        let request_id = HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("-"));
+        let client = client_address(&head, conn, &self.rules.trusted_proxies);
+        let mut record = Box::new(Record::begin(self.sink.clone(), client, request_id, &head));
+        let pending = Pending(conn);
+        let steps = AssertUnwindSafe(self.steps(conn, violation, head, body, &mut record)).catch_unwind();
+        let result = steps.await.unwrap_or_else(|_| {
+            self.sink.metrics.panics.inc();
+            Err(Fault::new(Reason::Defect).close())
+        });
+        let conn = pending.keep();
+        match result {
+            Ok((head, relay)) => Response::from_parts(head, Answer::of_instance(relay, record, conn)),
+            Err(fault) => {
+                if fault.reason == Reason::Malformed {
+                    let detail = fault.detail.unwrap_or("other");
+                    self.sink.metrics.bad_request.with_label_values(&[detail]).inc();
+                }
+                let (head, body) = respond::refusal(&fault, &mut record);
+                Response::from_parts(head, Answer::of_gateway(body, record, conn))
+            }
+        }
+    }
+}
+
+/// A request that has no answer yet; if it never gets one, its connection is told.
+struct Pending<'a>(&'a Arc<Conn>);
+
+impl Pending<'_> {
+    fn keep(self) -> Arc<Conn> {
+        let conn = self.0.clone();
+        std::mem::forget(self);
+        conn
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Pipeline {
+    async fn steps(
+        &self,
+        conn: &Arc<Conn>,
+        violation: Option<Violation>,
+        mut head: Parts,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<(http::response::Parts, Relay), Fault> {
+        if let Some(violation) = violation {
+            return Err(refused(violation));
+        }
+        record.client_request_id = client_request_id(&head.headers);
+
+        // receive: a head with one reading
+        let received = receive(&head, conn)?;
+
+        // match: one snapshot, read once and kept to the end
+        let snapshot = self.snapshot.fresh().ok_or(Fault::new(Reason::SnapshotTooOld))?;
+        let matched = matching::find(&self.gate.addresses, &snapshot, &received.host, received.path)?;
+        let endpoint = matched.endpoint;
+        record.endpoint = Some(endpoint.facts.clone());
+
+        // authenticate, authorize: who calls, and may they score it
+        let who = self.gate.authenticate(endpoint, &head.headers, record.peer).await?;
+        let permit = self.gate.authorize(&snapshot, endpoint, who).await?;
+        record.caller = permit.caller().cloned();
+
+        // aim: the deployment and the path on it
+        let deployment = aim::aim(endpoint, &head.headers, worker::index())?;
+        record.deployment = Some(deployment.name.clone());
+        record.metrics = Some(deployment.metrics.clone());
+        let target = aim::target(&deployment, matched.path, &head.uri)?;
+
+        // admit: a place at the deployment
+        let length =
+            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.rules.request_body) {
+            return Err(Fault::new(Reason::BodyTooLarge).close());
+        }
+        let pass = self.gate.admit(permit, deployment).await?;
+
+        // dispatch: a new request from what was validated
+        let authority =
+            HeaderValue::from_str(received.authority).map_err(|_| Fault::new(Reason::Malformed))?;
+        let about = About {
+            pass: &pass,
+            request_id: &record.request_id,
+            client_request_id: record.client_request_id.as_ref(),
+            client: record.peer,
+            tls: conn.tls,
+            authority,
+        };
+        towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
+        let (body, flow) = RequestBody::new(body, self.rules.request_body, self.rules.body_progress);
+        let sent = dispatch::dispatch(&pass, head, body, &target, record).await;
+        let (response, lease) = sent.map_err(|fault| {
+            record.request_bytes = flow.bytes();
+            if fault.reason == Reason::InstanceProtocol {
+                self.sink.metrics.upstream_protocol.with_label_values(&["head"]).inc();
+            }
+            match conn.broken() {
+                Some(violation) => refused(violation),
+                None => dispatch::blame(fault, &flow),
+            }
+        })?;
+        let begun = Instant::now();
+        record.response_begun = Some(begun);
+
+        // relay: the instance's answer, as it comes
+        let (head, body) = respond::answer(response, self.rules.model_errors, record).inspect_err(|_| {
+            self.sink.metrics.upstream_protocol.with_label_values(&["status"]).inc();
+        })?;
+        let relay = Relay {
+            body,
+            _places: (pass, lease),
+            flow,
+            idle: self.rules.response_idle,
+            deadline: record.started + self.rules.request_total,
+            timer: None,
+            last: begun,
+            ended: false,
+        };
+        Ok((head, relay))
+    }
+}

@@ -1,0 +1,229 @@
+//! Whether a head is one that can be decided about: one host, one path with one reading, nothing unexpected.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::header::{EXPECT, HOST};
+use http::request::Parts;
+use http::{Method, Version};
+use ipnet::IpNet;
+
+use crate::gate::fault::{Fault, Reason};
+use crate::net::conn::Conn;
+use crate::net::framing::{Violation, is_host, is_target};
+
+/// What the steps after this one go by.
+#[derive(Debug)]
+pub(super) struct Received<'a> {
+    /// The host as the client wrote it, port included.
+    pub(super) authority: &'a str,
+    /// The host in lower case, without its port.
+    pub(super) host: Cow<'a, str>,
+    /// The path, which has only one reading.
+    pub(super) path: &'a str,
+}
+
+fn malformed(detail: &'static str) -> Fault {
+    Fault::new(Reason::Malformed).detail(detail).close()
+}
+
+/// A message that broke a rule before it was a request.
+pub(super) fn refused(violation: Violation) -> Fault {
+    match violation {
+        Violation::Malformed(rule) => malformed(rule),
+        Violation::LineTooLong => Fault::new(Reason::UriTooLong).close(),
+        Violation::FieldsTooLarge => Fault::new(Reason::HeadersTooLarge).close(),
+    }
+}
+
+/// Checks a head.
+pub(super) fn receive<'a>(head: &'a Parts, conn: &Conn) -> Result<Received<'a>, Fault> {
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Fault::new(Reason::MethodNotAllowed).close());
+    }
+    let authority = authority(head, conn)?;
+    if let Some(expected) = head.headers.get(EXPECT)
+        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Fault::new(Reason::ExpectationFailed).close());
+    }
+    let path = head.uri.path();
+    if head.version == Version::HTTP_2
+        && !head.uri.path_and_query().is_some_and(|target| is_target(target.as_str().as_bytes()))
+    {
+        return Err(malformed("target"));
+    }
+    check_path(path).map_err(malformed)?;
+    let host = host_of(authority);
+    let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    };
+    if conn.server_name().is_some_and(|name| *name != *host) {
+        return Err(Fault::new(Reason::Misdirected));
+    }
+    Ok(Received { authority, host, path })
+}
+
+/// The one authority of a request: `Host`, or `:authority`, or both if they are the same (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+fn authority<'a>(head: &'a Parts, conn: &Conn) -> Result<&'a str, Fault> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next().map(|value| value.to_str().map_err(|_| malformed("host"))).transpose()?;
+    if hosts.next().is_some() {
+        return Err(malformed("host"));
+    }
+    let target = head.uri.authority().map(http::uri::Authority::as_str);
+    let scheme = if conn.tls { "https" } else { "http" };
+    let other_scheme =
+        head.version != Version::HTTP_2 && head.uri.scheme_str().is_some_and(|found| found != scheme);
+    let authority = match (target, host) {
+        (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
+            return Err(malformed("two_hosts"));
+        }
+        (_, Some(host)) => host,
+        (Some(target), None) => target,
+        (None, None) => return Err(malformed("host")),
+    };
+    if other_scheme || !is_host(authority.as_bytes()) {
+        return Err(malformed("host"));
+    }
+    Ok(authority)
+}
+
+fn host_of(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
+        _ => authority,
+    }
+}
+
+/// Refuses a path that a server behind us could read as another one. Repairing it would be guessing.
+fn check_path(path: &str) -> Result<(), &'static str> {
+    let bytes = path.as_bytes();
+    if bytes.first() != Some(&b'/') {
+        return Err("target");
+    }
+    let mut segments = bytes.split(|byte| *byte == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        if segment.is_empty() && segments.peek().is_some() {
+            return Err("empty_segment");
+        }
+        match segment.first() {
+            Some(b'.' | b'%') if is_dots(segment) => return Err("dot_segment"),
+            _ => {}
+        }
+    }
+    let hex = |at: usize| bytes.get(at + 1..at + 3).map(<[u8]>::to_ascii_lowercase);
+    for at in memchr::memchr_iter(b'%', bytes) {
+        match hex(at).as_deref() {
+            Some(b"2f" | b"5c") => return Err("encoded_separator"),
+            Some(b"00" | b"0a" | b"0d") => return Err("encoded_control"),
+            // `%252e` is `%2e` to whoever decodes twice.
+            Some(b"25")
+                if matches!(
+                    bytes.get(at + 3..at + 5),
+                    Some([b'2', b'e' | b'E' | b'f' | b'F'] | [b'5', b'c' | b'C'])
+                ) =>
+            {
+                return Err("double_encoding");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a segment is `.` or `..`, plain or encoded.
+fn is_dots(segment: &[u8]) -> bool {
+    let (mut rest, mut dots) = (segment, 0);
+    loop {
+        rest = match rest {
+            [] => return dots == 1 || dots == 2,
+            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
+            _ => return false,
+        };
+        dots += 1;
+    }
+}
+
+/// The client's address: the peer's, or what a trusted proxy says it is.
+pub(super) fn client_address(head: &Parts, conn: &Conn, trusted: &[IpNet]) -> IpAddr {
+    let peer = conn.peer.ip();
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    if trusted.is_empty() || !is_trusted(&peer) {
+        return peer;
+    }
+    let fields = head.headers.get_all("x-forwarded-for").iter().rev();
+    let addresses = fields.filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
+    // From the nearest hop outwards; what an untrusted hop says about those before it is hearsay.
+    let mut last = peer;
+    for text in addresses {
+        let Ok(address) = text.trim().parse::<IpAddr>() else { break };
+        last = address;
+        if !is_trusted(&address) {
+            break;
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_two_readings_is_refused() {
+        for good in ["/", "/score", "/v1/models/m:predict", "/a/", "/a..b/.c", "/%41", "/...", "/a%20b"] {
+            assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+        for (bad, rule) in [
+            ("*", "target"),
+            ("", "target"),
+            ("//", "empty_segment"),
+            ("/a//b", "empty_segment"),
+            ("/.", "dot_segment"),
+            ("/..", "dot_segment"),
+            ("/a/../b", "dot_segment"),
+            ("/a/./b", "dot_segment"),
+            ("/a/%2e%2E/b", "dot_segment"),
+            ("/a/.%2e", "dot_segment"),
+            ("/a%2Fb", "encoded_separator"),
+            ("/a%5cb", "encoded_separator"),
+            ("/a%00", "encoded_control"),
+            ("/a%0d%0a", "encoded_control"),
+            ("/%252e%252e/", "double_encoding"),
+            ("/a%252F", "double_encoding"),
+        ] {
+            assert_eq!(check_path(bad), Err(rule), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_who_the_client_is() {
+        let head = |forwarded: &[&str]| {
+            let mut request = http::Request::builder().uri("/");
+            for value in forwarded {
+                request = request.header("x-forwarded-for", *value);
+            }
+            request.body(()).unwrap().into_parts().0
+        };
+        let conn = Conn::new("10.0.0.1:1".parse().unwrap(), false);
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let ask = |forwarded: &[&str], trusted: &[IpNet]| {
+            client_address(&head(forwarded), &conn, trusted).to_string()
+        };
+        assert_eq!(ask(&["1.2.3.4"], &[]), "10.0.0.1");
+        assert_eq!(ask(&["1.2.3.4"], &trusted), "1.2.3.4");
+        assert_eq!(ask(&["6.6.6.6, 1.2.3.4, 10.0.0.9"], &trusted), "1.2.3.4");
+        assert_eq!(ask(&["6.6.6.6", "1.2.3.4"], &trusted), "1.2.3.4");
+        assert_eq!(ask(&["rubbish"], &trusted), "10.0.0.1");
+    }
+
+    #[test]
+    fn hosts_lose_their_port_only() {
+        for (authority, host) in [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")] {
+            assert_eq!(host_of(authority), host);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The answer's way back: the instance's bytes as they come, under two clocks, with the request's record.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::gate::admit::Pass;
+use crate::net::conn::Conn;
+use crate::telemetry::record::Record;
+use crate::upstream::{BodyFlow, Lease};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The body of an answer. The request lives as long as it does.
+#[derive(Debug)]
+pub struct Answer {
+    from: From,
+    record: Box<Record>,
+    conn: Arc<Conn>,
+}
+
+#[derive(Debug)]
+enum From {
+    /// The gateway's own words.
+    Gateway(Option<Bytes>),
+    /// An instance.
+    Instance(Box<Relay>),
+}
+
+/// What an instance's answer holds until it is through.
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) body: Incoming,
+    /// The place in the deployment, and at the instance; freed when the answer is through.
+    pub(super) _places: (Pass, Lease),
+    pub(super) flow: Arc<BodyFlow>,
+    /// Time without a byte.
+    pub(super) idle: Duration,
+    /// The end of the whole request.
+    pub(super) deadline: Instant,
+    /// Made at the first wait, and set again only when it fires.
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
+    pub(super) last: Instant,
+    pub(super) ended: bool,
+}
+
+impl Relay {
+    /// True once the answer has taken too long.
+    fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let due = (self.last + self.idle).min(self.deadline);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if Instant::now() >= due {
+                return true;
+            }
+            timer.as_mut().reset(due.into());
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn of_gateway(body: Bytes, mut record: Box<Record>, conn: Arc<Conn>) -> Answer {
+        record.response_bytes = body.len() as u64;
+        Answer { from: From::Gateway((!body.is_empty()).then_some(body)), record, conn }
+    }
+
+    pub(super) fn of_instance(relay: Relay, record: Box<Record>, conn: Arc<Conn>) -> Answer {
+        Answer { from: From::Instance(Box::new(relay)), record, conn }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let answer = self.get_mut();
+        let relay = match &mut answer.from {
+            From::Gateway(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            From::Instance(relay) => relay,
+        };
+        match Pin::new(&mut relay.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if relay.timer.is_some() {
+                    relay.last = Instant::now();
+                }
+                if let Some(data) = frame.data_ref() {
+                    answer.record.response_bytes += data.len() as u64;
+                }
+                relay.ended = relay.body.is_end_stream();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                relay.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                relay.ended = true;
+                answer.record.reason = Some("response_broken");
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Pending if relay.overdue(cx) => {
+                relay.ended = true;
+                answer.record.reason = Some("response_timeout");
+                Poll::Ready(Some(Err("the instance's answer took too long".into())))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.from {
+            From::Gateway(body) => body.is_none(),
+            From::Instance(relay) => relay.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.from {
+            From::Gateway(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            From::Instance(relay) => relay.body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let From::Instance(relay) = &self.from {
+            self.record.request_bytes = relay.flow.bytes();
+            self.record.request_done = relay.flow.ended();
+            if !relay.ended && !relay.body.is_end_stream() {
+                self.record.reason = Some("client_gone");
+            }
+        }
+        self.conn.end();
+    }
+}

@@ -1,0 +1,81 @@
+//! The heads of answers: the gateway's own, and an instance's on its way back.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::headers::{
+    CLIENT_REQUEST_ID, DEPLOYMENT, ERROR_REASON, ERROR_STATUS, MS_REQUEST_ID, REQUEST_ID, towards_client,
+};
+use crate::gate::fault::{Fault, Reason};
+use crate::settings::ModelErrors;
+use crate::telemetry::record::Record;
+
+fn identify(headers: &mut HeaderMap, record: &Record) {
+    headers.insert(REQUEST_ID, record.request_id.clone());
+    headers.insert(MS_REQUEST_ID, record.request_id.clone());
+    if let Some(id) = &record.client_request_id {
+        headers.insert(CLIENT_REQUEST_ID, id.clone());
+    }
+    if let Some(name) = &record.deployment {
+        headers.insert(DEPLOYMENT, name.clone());
+    }
+}
+
+/// The gateway's own answer, in Azure's error shape.
+pub(super) fn refusal(fault: &Fault, record: &mut Record) -> (http::response::Parts, Bytes) {
+    let status = fault.status();
+    record.status = Some(status);
+    record.reason = Some(fault.reason.label());
+    record.detail = fault.detail;
+    let body =
+        serde_json::json!({ "error": { "code": fault.reason.code(), "message": fault.message } }).to_string();
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = status;
+    let headers = &mut head.headers;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ERROR_REASON, HeaderValue::from_static(fault.reason.label()));
+    if let Some(seconds) = fault.reason.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(challenge) = fault.challenge.as_ref().and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if fault.close && record.version < http::Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    identify(headers, record);
+    (head, Bytes::from(body))
+}
+
+/// An instance's answer as the client gets it.
+pub(super) fn answer(
+    response: Response<Incoming>,
+    errors: ModelErrors,
+    record: &mut Record,
+) -> Result<(http::response::Parts, Incoming), Fault> {
+    let (mut head, body) = response.into_parts();
+    let status = head.status;
+    record.model_status = Some(status);
+    // 101 was not asked for, and what is above 599 is no status.
+    if !(200..600).contains(&status.as_u16()) {
+        return Err(Fault::new(Reason::InstanceProtocol).detail("status"));
+    }
+    towards_client(&mut head.headers);
+    let failed = match errors {
+        ModelErrors::Passthrough => status.is_client_error() || status.is_server_error(),
+        ModelErrors::FailedDependency => status != StatusCode::OK,
+    };
+    if failed {
+        head.headers.insert(ERROR_STATUS, HeaderValue::from(status.as_u16()));
+        head.headers.insert(ERROR_REASON, HeaderValue::from_static("model_error"));
+        if errors == ModelErrors::FailedDependency {
+            head.status = StatusCode::FAILED_DEPENDENCY;
+        }
+    }
+    head.version = http::Version::default();
+    identify(&mut head.headers, record);
+    record.status = Some(head.status);
+    Ok((head, body))
+}

@@ -1,0 +1,186 @@
+//! From the store to the data plane: whenever the store changes, everything is read, compiled and swapped in whole.
+//! If that fails, the last good snapshot stays in force and says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::identity::vault::Vault;
+use crate::resources::{ConvergeError, Directory, converge};
+use crate::routing::{CompileError, Compiler, Snapshot, SnapshotCell};
+use crate::store::{Revision, Store, StoreError};
+use crate::telemetry::health::{Health, State};
+use crate::telemetry::metrics::Metrics;
+
+/// How often other processes' changes are looked for, and whether the store still answers.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Why what is stored or written is not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It does not make a snapshot.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The documents are wrong.
+    #[error(transparent)]
+    Converge(#[from] ConvergeError),
+}
+
+/// Compiles the store's contents and puts them in force.
+#[derive(Debug)]
+pub struct Publisher {
+    store: Arc<dyn Store>,
+    compiler: Compiler,
+    cell: Arc<SnapshotCell>,
+    health: Health,
+    metrics: Metrics,
+    in_force: watch::Sender<Revision>,
+}
+
+impl Publisher {
+    /// Reads the store for the first time. What it holds has to make a snapshot.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        compiler: Compiler,
+        health: Health,
+        metrics: Metrics,
+        max_age: Duration,
+    ) -> Result<Publisher, PublishError> {
+        let contents = store.contents().await?;
+        let first = compiler.compile(
+            contents.revision,
+            contents.resources.iter().map(|stored| &stored.resource),
+            None,
+        )?;
+        let in_force = watch::Sender::new(contents.revision);
+        let cell = Arc::new(SnapshotCell::new(first, max_age));
+        let publisher = Publisher { store, compiler, cell, health, metrics, in_force };
+        publisher.tell(&publisher.cell.load());
+        Ok(publisher)
+    }
+
+    /// The snapshot in force.
+    pub fn cell(&self) -> &Arc<SnapshotCell> {
+        &self.cell
+    }
+
+    /// Follows the store for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut feed = self.store.feed();
+        loop {
+            match self.refresh().await {
+                Ok(()) => {}
+                Err(problem @ PublishError::Store(StoreError::Unavailable(_))) => {
+                    self.metrics.store_up.set(0);
+                    warn!(error = %problem, "the store does not answer; the snapshot in force stays");
+                    self.health.set("store", State::Degraded(problem.to_string()));
+                }
+                Err(problem) => {
+                    self.metrics.snapshot_failures.inc();
+                    error!(error = %problem, "the resources do not make a snapshot; the last good one stays in force");
+                    self.health.set("snapshot", State::Degraded(problem.to_string()));
+                }
+            }
+            let age = i64::try_from(self.cell.age().as_secs()).unwrap_or(i64::MAX);
+            self.metrics.snapshot_age.set(age);
+            tokio::select! {
+                _ = feed.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn refresh(&self) -> Result<(), PublishError> {
+        let revision = self.store.revision().await?;
+        self.metrics.store_up.set(1);
+        self.health.set("store", State::Good(format!("revision {revision}")));
+        let known = self.cell.load().revision;
+        if revision == known {
+            self.cell.confirm();
+            self.in_force.send_if_modified(|current| std::mem::replace(current, revision) != revision);
+            return Ok(());
+        }
+        let contents = self.store.contents().await?;
+        let previous = self.cell.load();
+        let each = contents.resources.iter().map(|stored| &stored.resource);
+        let next = self.compiler.compile(contents.revision, each, Some(&previous))?;
+        drop(previous);
+        self.tell(&next);
+        self.cell.swap(next);
+        self.in_force.send_replace(contents.revision);
+        info!(revision = contents.revision, "resources are in force");
+        Ok(())
+    }
+
+    fn tell(&self, snapshot: &Snapshot) {
+        self.metrics.snapshot_revision.set(i64::try_from(snapshot.revision).unwrap_or(i64::MAX));
+        let inert = snapshot.policy.inert();
+        self.metrics.inert_assignments.set(i64::try_from(inert.len()).unwrap_or(i64::MAX));
+        for grant in inert.iter().take(20) {
+            warn!(assignment = %grant.assignment, reason = %grant.reason, "a role assignment grants nothing");
+        }
+        let text = format!("revision {}, {} endpoints", snapshot.revision, snapshot.endpoints.len());
+        self.health.set("snapshot", State::Good(text));
+    }
+
+    /// Waits until a revision, or a later one, is in force.
+    pub async fn wait_for(&self, revision: Revision) {
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = self.in_force.subscribe().wait_for(|current| *current >= revision).await;
+    }
+
+    /// Makes the store agree with a directory, whole or not at all, and waits until that is in force.
+    pub async fn converge(&self, directory: &Directory, vault: &Vault) -> Result<usize, PublishError> {
+        let documents = directory.read().map_err(ConvergeError::from)?;
+        let contents = self.store.contents().await?;
+        let converged = converge(documents, &contents, vault)?;
+        // What would not compile is not stored in the first place.
+        self.compiler.compile(contents.revision, converged.resources.iter(), Some(&self.cell.load()))?;
+        let count = converged.changes.len();
+        if count > 0 {
+            let revision = self.store.commit(converged.changes).await?;
+            self.wait_for(revision).await;
+        }
+        Ok(count)
+    }
+
+    /// Follows a directory for ever: converges it whenever its files change, keeps the last good state if they are wrong.
+    pub async fn follow(self: Arc<Self>, directory: Directory, vault: Arc<Vault>) {
+        let mut seen = None;
+        loop {
+            let now = directory.fingerprint();
+            if seen.as_ref() != Some(&now) {
+                let result = match &now {
+                    Ok(_) => self.converge(&directory, &vault).await,
+                    Err(mistakes) => Err(ConvergeError::from(mistakes.clone()).into()),
+                };
+                match result {
+                    Ok(changes) => {
+                        self.metrics.resources_ok.set(1);
+                        info!(directory = %directory.path().display(), changes, "the resources directory is in force");
+                        self.health.set(
+                            "resources",
+                            State::Good(format!("{} is in force", directory.path().display())),
+                        );
+                        seen = Some(now);
+                    }
+                    Err(problem) => {
+                        self.metrics.resources_ok.set(0);
+                        self.metrics.resources_failures.inc();
+                        error!(error = %problem, "the resources directory is wrong; what was in force stays");
+                        self.health.set("resources", State::Degraded(problem.to_string()));
+                        // What failed for want of the store is tried again; what is wrong waits for a change.
+                        let again = matches!(problem, PublishError::Store(_));
+                        seen = if again { None } else { Some(now) };
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
