@@ -5,7 +5,7 @@
 mod device_flow;
 pub mod issuer;
 pub mod model;
-mod server;
+pub mod server;
 mod tour;
 mod world;
 

@@ -23,7 +23,7 @@ use super::model::{Model, ModelError};
 use crate::net::tls::Certificates;
 
 /// A socket on loopback; port 0 takes any free one.
-pub(super) fn bind(port: u16) -> anyhow::Result<(SocketAddr, StdListener)> {
+pub fn bind(port: u16) -> anyhow::Result<(SocketAddr, StdListener)> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let socket = StdListener::bind(address).with_context(|| {
         format!("cannot listen on {address}; free the port or choose another --port-base")
@@ -33,7 +33,7 @@ pub(super) fn bind(port: u16) -> anyhow::Result<(SocketAddr, StdListener)> {
 }
 
 /// Makes a certificate authority, writes its certificate to a file, and gives a certificate of it for loopback.
-pub(super) fn certificates(ca_file: &Path) -> anyhow::Result<Arc<Certificates>> {
+pub fn certificates(ca_file: &Path) -> anyhow::Result<Arc<Certificates>> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::new(Vec::<String>::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -52,7 +52,7 @@ pub(super) fn certificates(ca_file: &Path) -> anyhow::Result<Arc<Certificates>> 
 }
 
 /// Serves a router over TLS until the task is dropped.
-pub(super) async fn serve_tls(
+pub async fn serve_tls(
     socket: StdListener,
     certificates: Arc<Certificates>,
     router: Router,
@@ -75,7 +75,7 @@ pub(super) async fn serve_tls(
 }
 
 /// A demo model behind the routes of Azure's inference server.
-pub(super) fn model(name: &'static str, model: Model) -> Router {
+pub fn model(name: &'static str, model: Model) -> Router {
     Router::new()
         .route("/score", post(score))
         .route("/", get(async || "Healthy"))

@@ -1,0 +1,14 @@
+//! Black-box tests of the gateway: real sockets, real TLS, real servers, each on a free port.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod front_door;

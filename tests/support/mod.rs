@@ -1,0 +1,27 @@
+//! What black-box tests share: a gateway in this process on free ports, an issuer beside it, instances that keep
+//! what reached them, and sockets that say exactly what they are told to say.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod instance;
+pub mod raw;
+pub mod stand;
+
+pub use instance::Instance;
+pub use raw::Raw;
+pub use stand::{Plan, Stand};
+
+use std::time::Duration;
+
+/// The longest that a test waits for something that should happen at once.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for something to become true.
+pub async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}

@@ -1,0 +1,196 @@
+//! A whole stand: issuer over TLS, gateway, resources on disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scoregate::app::Gateway;
+use scoregate::clock::{Clock, SystemClock};
+use scoregate::dev::issuer::{DevPrincipal, Issuer, IssuerConfig, TokenVersion};
+use scoregate::dev::server;
+use scoregate::identity::endpoint_key;
+use scoregate::model::resource::Resource;
+use scoregate::settings::Settings;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub const TENANT: Uuid = Uuid::from_u128(0x7e57);
+pub const SUBSCRIPTION: &str = "00000000-0000-0000-0000-00000000005b";
+pub const AUDIENCE: &str = "https://ml.azure.com";
+
+/// What a stand is made of.
+#[derive(Default)]
+pub struct Plan {
+    /// Resource files by name.
+    pub resources: Vec<(String, String)>,
+    /// YAML put into the configuration, section by section, such as `("limits", "{ request_body: 10 }")`.
+    pub settings: Vec<(&'static str, String)>,
+    /// YAML fields put into `data_plane`, such as `base_domain: models.test`.
+    pub data_plane: String,
+}
+
+impl Plan {
+    /// Endpoint `ep` in this mode with deployment `blue` at these instances, all traffic to it; `scientist` may score it.
+    pub fn endpoint(mode: &str, urls: &[&str]) -> Plan {
+        let mut plan = Plan::default();
+        plan.add("ep.yaml", format!("name: my-ep\nauth_mode: {mode}\ntraffic: {{ blue: 100 }}\n"));
+        plan.add("blue.yaml", deployment("my-ep", "blue", urls, ""));
+        plan.grant(
+            "scientist",
+            "AzureML Data Scientist",
+            &format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/default"),
+        );
+        plan
+    }
+
+    pub fn add(&mut self, name: &str, text: String) -> &mut Plan {
+        self.resources.push((name.to_owned(), text));
+        self
+    }
+
+    /// A role for a principal of the stand's issuer.
+    pub fn grant(&mut self, who: &str, role: &str, scope: &str) -> &mut Plan {
+        let name = format!("grant-{}.yaml", self.resources.len());
+        self.add(&name, format!("role: {role}\nprincipal_id: {}\nscope: {scope}\n", object_id(who)))
+    }
+
+    pub fn set(mut self, section: &'static str, yaml: &str) -> Plan {
+        self.settings.push((section, yaml.to_owned()));
+        self
+    }
+
+    pub fn data_plane(mut self, yaml: &str) -> Plan {
+        self.data_plane.push_str(&format!(", {yaml}"));
+        self
+    }
+}
+
+/// YAML of a deployment.
+pub fn deployment(endpoint: &str, name: &str, urls: &[&str], more: &str) -> String {
+    let urls = urls.iter().map(|url| format!("\"{url}\"")).collect::<Vec<_>>().join(", ");
+    format!(
+        "name: {name}\nendpoint_name: {endpoint}\nbackend: {{ urls: [ {urls} ] }}\n\
+         request_settings: {{ max_concurrent_requests_per_instance: 512 }}\n{more}"
+    )
+}
+
+/// The same object id for a name in every stand.
+pub fn object_id(name: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes())
+}
+
+/// A running gateway with its surroundings.
+pub struct Stand {
+    pub gateway: Gateway,
+    pub issuer: Arc<Issuer>,
+    pub authority: String,
+    pub directory: TempDir,
+    issuing: JoinHandle<()>,
+}
+
+impl Stand {
+    pub async fn start(plan: Plan) -> Stand {
+        let directory = tempfile::tempdir().unwrap();
+        let (address, socket) = server::bind(0).unwrap();
+        let certificates = server::certificates(&directory.path().join("ca.pem")).unwrap();
+        let authority = format!("https://{address}");
+        let principal = |name: &str| DevPrincipal {
+            name: name.to_owned(),
+            client_id: Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()),
+            object_id: object_id(name),
+            client_secret: format!("secret of {name}"),
+            groups: Vec::new(),
+        };
+        let config = IssuerConfig {
+            tenant: TENANT,
+            base_url: authority.clone(),
+            principals: ["scientist", "outsider", "reader", "owner"].map(principal).to_vec(),
+            lifetime: Duration::from_secs(3600),
+        };
+        let issuer = Arc::new(Issuer::new(config, || SystemClock.unix()).unwrap());
+        let router = issuer.clone().router();
+        let issuing = tokio::spawn(async move {
+            server::serve_tls(socket, certificates, router).await.unwrap();
+        });
+        let resources = directory.path().join("resources");
+        std::fs::create_dir(&resources).unwrap();
+        for (name, text) in &plan.resources {
+            std::fs::write(resources.join(name), text).unwrap();
+        }
+        let file = directory.path().join("scoregate.yaml");
+        std::fs::write(&file, configuration(&plan, &authority)).unwrap();
+        let settings =
+            Settings::load(&file, std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let gateway = Gateway::start(settings).await.unwrap();
+        Stand { gateway, issuer, authority, directory, issuing }
+    }
+
+    /// An access token of a principal for scoring, as Entra makes them for Azure ML: version 1.
+    pub fn token(&self, name: &str) -> String {
+        self.issuer.token(name, AUDIENCE, TokenVersion::V1).unwrap()
+    }
+
+    pub fn resources(&self) -> PathBuf {
+        self.directory.path().join("resources")
+    }
+
+    /// Writes a resource file and waits until it is in force.
+    pub async fn write(&self, name: &str, text: &str) {
+        let before = self.gateway.store().revision().await.unwrap();
+        std::fs::write(self.resources().join(name), text).unwrap();
+        let in_force = self.gateway.publisher().wait_for(before + 1);
+        tokio::time::timeout(super::PATIENCE, in_force).await.expect("the change did not come into force");
+    }
+
+    /// Both keys of an endpoint.
+    pub async fn keys(&self, endpoint: &str) -> (String, String) {
+        for stored in self.gateway.store().contents().await.unwrap().resources {
+            if let Resource::Endpoint(found) = stored.resource
+                && found.name.key() == endpoint
+            {
+                let (scope, vault) = (found.scope().unwrap(), self.gateway.vault());
+                let open = |slot, key| endpoint_key::reveal(vault, &scope, slot, key).unwrap().to_string();
+                return (open("primary", &found.keys.primary), open("secondary", &found.keys.secondary));
+            }
+        }
+        panic!("there is no endpoint {endpoint}")
+    }
+
+    /// The value of a metric line that starts so, 0 if there is none.
+    pub async fn metric(&self, start: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.gateway.admin);
+        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let line = text.lines().find(|line| line.starts_with(start));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+
+    pub async fn stop(self) {
+        self.gateway.stop().await;
+        self.issuing.abort();
+    }
+}
+
+fn configuration(plan: &Plan, authority: &str) -> String {
+    let mut text = format!(
+        "data_plane: {{ listen: \"127.0.0.1:0\", public_url: \"http://127.0.0.1:8080\", workers: 2{} }}\n\
+         admin: {{ listen: \"127.0.0.1:0\" }}\n\
+         store: sqlite://store.db\n\
+         workspaces: [ {{ subscription: {SUBSCRIPTION}, resource_group: default, name: default }} ]\n\
+         resources: resources\n",
+        plan.data_plane
+    );
+    let given = |section: &str| plan.settings.iter().any(|(name, _)| *name == section);
+    if !given("identity") {
+        text.push_str(&format!(
+            "identity: {{ entra: [ {{ authority: \"{authority}\", tenants: [ {TENANT} ], ca_file: ca.pem }} ] }}\n"
+        ));
+    }
+    if !given("logs") {
+        text.push_str("logs: { access: false }\n");
+    }
+    for (section, yaml) in &plan.settings {
+        text.push_str(&format!("{section}: {}\n", yaml.replace("{authority}", authority)));
+    }
+    text
+}
