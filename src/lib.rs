@@ -1,4 +1,24 @@
-//! map
+//! scoregate: an authorizing gateway in front of model servers.
+//!
+//! The modules are ranked, and each uses only those of a lower rank (`tests/architecture.rs` holds them to it):
+//!
+//! | rank | modules | |
+//! |---|---|---|
+//! | 0 | [`model`], [`clock`] | nouns and time: no I/O, no async |
+//! | 1 | [`rbac`], [`yaml`] | rules: who may do what; documents with places |
+//! | 2 | [`settings`] | what an operator can set |
+//! | 3 | [`identity`], [`store`] | who calls; what is kept |
+//! | 4 | [`telemetry`] | what the gateway says about itself |
+//! | 5 | [`net`], [`upstream`], [`resources`] | the way in; the way to instances; resources as files |
+//! | 6 | [`routing`] | the snapshot: everything that a request needs, in tables |
+//! | 7 | [`gate`], [`publish`] | the decision about a request; from the store to the snapshot |
+//! | 8 | [`proxy`] | a request's whole way |
+//! | 9 | [`app`] | the composition |
+//! | 10 | [`dev`] | a gateway with all its surroundings, for trying |
+//! | 11 | [`cli`] | the command line |
+//!
+//! To follow a scoring request, begin at [`proxy`]; ARCHITECTURE.md walks through it file by file.
+
 pub mod app;
 pub mod cli;
 pub mod clock;

@@ -78,6 +78,8 @@ impl HttpFetch {
     /// A client that trusts the system's roots, or those of the transport's file.
     pub fn new(transport: &Transport) -> Result<HttpFetch, FetchError> {
         let wrong = |error: &dyn std::fmt::Display| FetchError::Roots(error.to_string());
+        // The client looks for a process-wide provider; the second gateway of a process finds it there.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

@@ -12,3 +12,4 @@
 mod support;
 
 mod front_door;
+mod real_servers;
