@@ -72,10 +72,12 @@ impl Publisher {
     /// Follows the store for ever.
     pub async fn run(self: Arc<Self>) {
         let mut feed = self.store.feed();
+        let mut bad = None;
         loop {
-            match self.refresh().await {
+            match self.refresh(&mut bad).await {
                 Ok(()) => {}
                 Err(problem @ PublishError::Store(StoreError::Unavailable(_))) => {
+                    bad = None;
                     self.metrics.store_up.set(0);
                     warn!(error = %problem, "the store does not answer; the snapshot in force stays");
                     self.health.set("store", State::Degraded(problem.to_string()));
@@ -86,8 +88,10 @@ impl Publisher {
                     self.health.set("snapshot", State::Degraded(problem.to_string()));
                 }
             }
-            let age = i64::try_from(self.cell.age().as_secs()).unwrap_or(i64::MAX);
-            self.metrics.snapshot_age.set(age);
+            if self.cell.fresh().is_none() {
+                let text = "the store has not answered for too long; requests are answered 503";
+                self.health.set("snapshot", State::Failing(text.to_owned()));
+            }
             tokio::select! {
                 _ = feed.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
@@ -95,7 +99,8 @@ impl Publisher {
         }
     }
 
-    async fn refresh(&self) -> Result<(), PublishError> {
+    /// `bad` is the revision that did not make a snapshot, which is not tried twice.
+    async fn refresh(&self, bad: &mut Option<Revision>) -> Result<(), PublishError> {
         let revision = self.store.revision().await?;
         self.metrics.store_up.set(1);
         self.health.set("store", State::Good(format!("revision {revision}")));
@@ -105,6 +110,10 @@ impl Publisher {
             self.in_force.send_if_modified(|current| std::mem::replace(current, revision) != revision);
             return Ok(());
         }
+        if *bad == Some(revision) {
+            return Ok(());
+        }
+        *bad = Some(revision);
         let contents = self.store.contents().await?;
         let previous = self.cell.load();
         let each = contents.resources.iter().map(|stored| &stored.resource);
@@ -112,6 +121,7 @@ impl Publisher {
         drop(previous);
         self.tell(&next);
         self.cell.swap(next);
+        *bad = None;
         self.in_force.send_replace(contents.revision);
         info!(revision = contents.revision, "resources are in force");
         Ok(())

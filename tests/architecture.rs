@@ -47,7 +47,8 @@ fn files() -> Vec<(PathBuf, String, String)> {
     let mut paths = Vec::new();
     sources(&root(), &mut paths);
     paths.sort();
-    let is_test = |path: &Path| ["tests.rs", "reference.rs", "conformance.rs"].iter().any(|name| path.ends_with(name));
+    let is_test =
+        |path: &Path| ["tests.rs", "reference.rs", "conformance.rs"].iter().any(|name| path.ends_with(name));
     paths
         .into_iter()
         .filter(|path| !is_test(path))
@@ -63,12 +64,16 @@ fn files() -> Vec<(PathBuf, String, String)> {
 }
 
 fn rank(module: &str) -> usize {
-    RANKS.iter().position(|row| row.contains(&module)).unwrap_or_else(|| panic!("`{module}` has no rank in tests/architecture.rs"))
+    RANKS
+        .iter()
+        .position(|row| row.contains(&module))
+        .unwrap_or_else(|| panic!("`{module}` has no rank in tests/architecture.rs"))
 }
 
 /// Top modules named after `crate::` anywhere in the code.
 fn used(code: &str) -> BTreeSet<String> {
-    let code_only = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code_only =
+        code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let uses = code_only.split("crate::").skip(1);
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     uses.map(word).filter(|module| !module.is_empty()).collect()
@@ -114,6 +119,7 @@ fn files_fit_in_the_head() {
 
 #[test]
 fn every_module_opens_with_a_word_to_the_newcomer() {
-    let silent: Vec<_> = files().into_iter().filter(|(_, _, code)| !code.starts_with("//!")).map(|(path, ..)| path).collect();
+    let silent: Vec<_> =
+        files().into_iter().filter(|(_, _, code)| !code.starts_with("//!")).map(|(path, ..)| path).collect();
     assert!(silent.is_empty(), "{silent:?}");
 }

@@ -12,7 +12,7 @@ use axum::routing::get;
 use crate::clock::Clock;
 use crate::identity::issuer::Issuer;
 use crate::routing::SnapshotCell;
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Health, State as Part};
 use crate::telemetry::metrics::Metrics;
 
 /// What operators may look at.
@@ -46,13 +46,9 @@ impl Admin {
             self.metrics.jwks_suppressed.with_label_values(&label).set(whole(issuer.keys.suppressed()));
             let part = format!("issuer {}", issuer.name);
             let state = match issuer.keys.age(now) {
-                Some(age) if issuer.keys.is_usable(now) => {
-                    crate::telemetry::health::State::Good(format!("keys are {age} s old"))
-                }
-                Some(age) => crate::telemetry::health::State::Degraded(format!("keys are too old: {age} s")),
-                None => crate::telemetry::health::State::Degraded(
-                    "no keys yet; its tokens are answered 503".to_owned(),
-                ),
+                Some(age) if issuer.keys.is_usable(now) => Part::Good(format!("keys are {age} s old")),
+                Some(age) => Part::Degraded(format!("keys are too old: {age} s")),
+                None => Part::Degraded("no keys yet; its tokens are answered 503".to_owned()),
             };
             self.health.set(&part, state);
         }

@@ -403,17 +403,12 @@ async fn housekeeping(
 }
 
 fn serve_admin(admin: Admin, sockets: Vec<std::net::TcpListener>, tasks: &Tasks) -> Result<(), StartError> {
-    for socket in sockets {
-        let listener = tokio::net::TcpListener::from_std(socket)?;
-        tasks.spawn("admin", {
-            let router = admin.router();
-            async move {
-                if let Err(error) = axum::serve(listener, router).await {
-                    warn!(%error, "the admin listener ended");
-                }
-            }
-        });
-        break;
-    }
+    let socket = sockets.into_iter().next().context("the admin listener has no socket")?;
+    let (listener, router) = (tokio::net::TcpListener::from_std(socket)?, admin.router());
+    tasks.spawn("admin", async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            warn!(%error, "the admin listener ended");
+        }
+    });
     Ok(())
 }

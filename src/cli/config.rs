@@ -21,7 +21,7 @@ pub(super) fn check(file: &Path) -> ExitCode {
     if let Some(path) = &settings.resources {
         match Directory::new(path.clone(), settings.workspaces.clone()).read() {
             Ok(documents) => {
-                say(&format!("{}: {} resources are well-formed", path.display(), documents.len()))
+                say(&format!("{}: {} resources are well-formed", path.display(), documents.len()));
             }
             Err(mistakes) => {
                 complain(&mistakes.to_string());

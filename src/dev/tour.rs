@@ -32,14 +32,17 @@ pub(super) async fn run(world: &World) -> anyhow::Result<()> {
         .timeout(Duration::from_secs(10))
         .build()?;
     let mut tour = Tour { world, client, held: Vec::new() };
-    tour.line("", "what is tried", "expected", "seen");
+    line("", "what is tried", "expected", "seen");
     tour.who_may().await?;
     tour.where_it_goes().await?;
     tour.what_changes().await?;
     let failed = tour.held.iter().filter(|held| !**held).count();
     let seconds = started.elapsed().as_secs_f64();
-    tour.say(&format!("{} of {} lines held, in {seconds:.1} s", tour.held.len() - failed, tour.held.len()));
-    if failed > 0 { anyhow::bail!("{failed} lines of the tour did not hold") } else { Ok(()) }
+    say(&format!("{} of {} lines held, in {seconds:.1} s", tour.held.len() - failed, tour.held.len()));
+    if failed > 0 {
+        anyhow::bail!("{failed} lines of the tour did not hold")
+    }
+    Ok(())
 }
 
 impl Tour<'_> {
@@ -145,17 +148,17 @@ impl Tour<'_> {
 
     fn check(&mut self, what: &str, expected: &str, seen: &str, held: bool) {
         self.held.push(held);
-        self.line(if held { "ok" } else { "FAILED" }, what, expected, seen);
+        line(if held { "ok" } else { "FAILED" }, what, expected, seen);
     }
+}
 
-    fn line(&self, held: &str, what: &str, expected: &str, seen: &str) {
-        self.say(&format!("{held:<7} {what:<44} {expected:<21} {seen}"));
-    }
+fn line(held: &str, what: &str, expected: &str, seen: &str) {
+    say(&format!("{held:<7} {what:<44} {expected:<21} {seen}"));
+}
 
-    fn say(&self, text: &str) {
-        // A closed pipe is no reason to fail.
-        let _ = writeln!(std::io::stdout(), "{text}");
-    }
+fn say(text: &str) {
+    // A closed pipe is no reason to fail.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Whether blue's count is this one, to within one for each worker.

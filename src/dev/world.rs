@@ -70,7 +70,7 @@ impl World {
             tenant,
             base_url: authority.clone(),
             principals: principals.clone(),
-            lifetime: Duration::from_secs(3600),
+            lifetime: Duration::from_hours(1),
         };
         let issuer = Arc::new(Issuer::new(config, || SystemClock.unix())?);
         let mut servers = JoinSet::new();

@@ -73,6 +73,7 @@ impl Reason {
     ];
 
     /// The table: status, code in the body, label in metrics and logs, message.
+    #[expect(clippy::too_many_lines, reason = "a table, a line for each reason")]
     fn row(self) -> (u16, &'static str, &'static str, &'static str) {
         match self {
             Reason::Malformed => (400, "BadRequest", "malformed", "the request is malformed"),

@@ -122,12 +122,11 @@ pub fn judge(payload: &[u8], issuer: &Issuer, rules: Rules) -> Result<Caller, Ba
     };
     let kind = match claims.idtyp.as_deref() {
         Some("app") => CallerKind::ServicePrincipal,
-        Some(_) => CallerKind::User,
         // Without idtyp: an application's own token has no scope, and its subject is itself.
         None if claims.scp.is_none() && claims.sub.is_some() && claims.sub == claims.oid => {
             CallerKind::ServicePrincipal
         }
-        None => CallerKind::User,
+        _ => CallerKind::User,
     };
     Ok(Caller {
         object_id,
@@ -202,6 +201,13 @@ pub fn derived_principal(issuer: &str, name: &str) -> PrincipalId {
     PrincipalId(Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{issuer}#{name}").as_bytes()))
 }
 
+/// A group of such an issuer. It is made below a namespace of the issuer's own, so that nobody becomes a group
+/// by choosing its name for himself.
+pub fn derived_group(issuer: &str, name: &str) -> PrincipalId {
+    let PrincipalId(groups) = derived_principal(issuer, "");
+    PrincipalId(Uuid::new_v5(&groups, name.as_bytes()))
+}
+
 fn named(payload: &[u8], issuer: &str, claim: &str) -> Result<PrincipalId, BadClaim> {
     let super::jws::UniqueObject(fields) = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
     let value = fields.iter().find(|(name, _)| name == claim).and_then(|(_, value)| value.as_str());
@@ -233,7 +239,7 @@ fn groups(payload: &[u8], claims: &Claims, issuer: &Issuer) -> Result<Groups, Ba
                 }
                 Some(_) => return Err(BadClaim::Type),
             };
-            Ok(Groups::Known(names.iter().map(|name| derived_principal(&issuer.name, name)).collect()))
+            Ok(Groups::Known(names.iter().map(|name| derived_group(&issuer.name, name)).collect()))
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::model::role::PrincipalId;
 /// The most principals whose groups are kept.
 const MOST: usize = 10_000;
 /// How long it is believed that a principal is in no group.
-const EMPTY_FOR: Duration = Duration::from_secs(60);
+const EMPTY_FOR: Duration = Duration::from_mins(1);
 /// The largest answer, in bytes; some 50,000 groups.
 const MAX_BYTES: usize = 2 << 20;
 
@@ -26,7 +26,7 @@ pub struct DirectoryUnavailable;
 
 #[derive(Debug, Clone)]
 struct Membership {
-    groups: Arc<[PrincipalId]>,
+    groups: Result<Arc<[PrincipalId]>, DirectoryUnavailable>,
     until: Instant,
 }
 
@@ -56,12 +56,18 @@ impl Directory {
         let now = Instant::now();
         self.known.remove_if(&caller.object_id, |known| known.until <= now);
         match self.known.get_value_or_guard_async(&caller.object_id).await {
-            Ok(known) => Ok(known.groups),
+            Ok(known) => known.groups,
             Err(guard) => {
-                let groups = self.ask(caller).await?;
-                let keep = if groups.is_empty() { self.keep.min(EMPTY_FOR) } else { self.keep };
-                let _ = guard.insert(Membership { groups: groups.clone(), until: Instant::now() + keep });
-                Ok(groups)
+                let groups = self.ask(caller).await;
+                let keep = match &groups {
+                    // For those who wait for this answer; whoever comes after them asks anew.
+                    Err(DirectoryUnavailable) => Duration::ZERO,
+                    Ok(groups) if groups.is_empty() => self.keep.min(EMPTY_FOR),
+                    Ok(_) => self.keep,
+                };
+                let membership = Membership { groups: groups.clone(), until: Instant::now() + keep };
+                let _ = guard.insert(membership);
+                groups
             }
         }
     }
@@ -96,3 +102,6 @@ impl Directory {
         Ok(answer.value.iter().filter_map(|id| Uuid::try_parse(id).ok().map(PrincipalId)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

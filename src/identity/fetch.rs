@@ -121,7 +121,8 @@ impl Fetch for HttpFetch {
             FetchError::Unreachable { url: ask.url.to_owned(), why }
         };
         let answer = |what: String| FetchError::Answer { url: ask.url.to_owned(), what };
-        if !ask.url.starts_with("https://") && !(self.allow_http && ask.url.starts_with("http://")) {
+        let spoken = ask.url.starts_with("https://") || (self.allow_http && ask.url.starts_with("http://"));
+        if !spoken {
             return Err(answer("an address that is not https".to_owned()));
         }
         let mut request = match &ask.body {

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 /// How long a request waits for a refresh that it asked for.
 const WAIT: Duration = Duration::from_secs(2);
 /// How long an unknown key id is remembered, and how many are.
-const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+const UNKNOWN_FOR: Duration = Duration::from_mins(1);
 const UNKNOWN_MOST: usize = 1_000;
 
 /// Where an issuer's keys come from.
@@ -268,6 +268,7 @@ struct Remembered {
 impl Refresher {
     /// Fetches now and then, and whenever a request asks. Ends only with its task.
     pub async fn run(self) {
+        self.issuer.keys.wishes.lock().busy = true;
         self.recall();
         let mut failures = 0_u32;
         loop {
@@ -316,7 +317,7 @@ impl Refresher {
         self.issuer.keys.install(set, now, self.times.max_stale);
         if matches!(self.issuer.source, KeySource::Discovery { .. }) {
             let jwks = String::from_utf8_lossy(&bytes).into_owned();
-            self.remember(Remembered { issuer: self.issuer.name.clone(), fetched: now, cloud, jwks });
+            self.remember(&Remembered { issuer: self.issuer.name.clone(), fetched: now, cloud, jwks });
         }
         Ok(max_age)
     }
@@ -351,14 +352,14 @@ impl Refresher {
         self.directory.as_ref().map(|directory| directory.join(format!("{name}.jwks.json")))
     }
 
-    fn remember(&self, set: Remembered) {
+    fn remember(&self, set: &Remembered) {
         let Some(file) = self.memory() else { return };
         let write = || -> std::io::Result<()> {
             if let Some(directory) = file.parent() {
                 std::fs::create_dir_all(directory)?;
             }
             let new = file.with_extension("new");
-            std::fs::write(&new, serde_json::to_vec(&set)?)?;
+            std::fs::write(&new, serde_json::to_vec(set)?)?;
             std::fs::rename(new, &file)
         };
         if let Err(error) = write() {
@@ -387,3 +388,6 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     let length = std::fs::metadata(file).ok()?.len();
     (length < 4 * jwks::MAX_BYTES as u64).then(|| std::fs::read(file).ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests;

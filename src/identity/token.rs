@@ -2,16 +2,17 @@
 //! tokens that passed, because a signature costs more than all the rest of a request.
 
 use std::collections::HashMap;
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use super::caller::Caller;
 use super::claims::{self, BadClaim, Rules};
 use super::issuer::Issuer;
+use super::jwks::VerifyingKey;
 use super::jws::{Compact, Malformed};
 use super::keys::Lookup;
 use crate::clock::Clock;
@@ -119,7 +120,7 @@ impl TokenVerifier {
                 entries,
                 cache_bytes as u64,
                 Size,
-                RandomState::new(),
+                RandomState::default(),
                 DefaultLifecycle::default(),
             ),
             clock,
@@ -159,10 +160,10 @@ impl TokenVerifier {
         // Reading the claims costs a hundredth of a signature: what they rule out needs no key.
         let rules = self.rules();
         let caller = claims::judge(&compact.payload, issuer, rules).map_err(Rejection::Claim)?;
-        let (key, generation) = match self.find(issuer, &compact.kid, rules.now) {
+        let (key, generation) = match find(issuer, &compact.kid, rules.now) {
             Err(Rejection::UnknownKey) => {
                 let fresh = issuer.keys.refresh_for(&compact.kid, self.times.cool_down).await;
-                let found = self.find(issuer, &compact.kid, rules.now);
+                let found = find(issuer, &compact.kid, rules.now);
                 if fresh && matches!(found, Err(Rejection::UnknownKey)) {
                     issuer.keys.in_vain(&compact.kid);
                 }
@@ -179,21 +180,6 @@ impl TokenVerifier {
         Ok(caller)
     }
 
-    fn find(
-        &self,
-        issuer: &Issuer,
-        kid: &str,
-        now: i64,
-    ) -> Result<(Arc<super::jwks::VerifyingKey>, u64), Rejection> {
-        // Read before the key: a set installed in between makes the entry old, never the other way round.
-        let generation = issuer.keys.generation();
-        match issuer.keys.look_up(kid, now) {
-            Lookup::Found(key) => Ok((key, generation)),
-            Lookup::Unknown => Err(Rejection::UnknownKey),
-            Lookup::Unavailable => Err(Rejection::Unavailable),
-        }
-    }
-
     fn rules(&self) -> Rules {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4);
         Rules {
@@ -203,3 +189,17 @@ impl TokenVerifier {
         }
     }
 }
+
+/// A key, and the generation of the set that it is from.
+fn find(issuer: &Issuer, kid: &str, now: i64) -> Result<(Arc<VerifyingKey>, u64), Rejection> {
+    // Read before the key: a set installed in between makes the entry old, never the other way round.
+    let generation = issuer.keys.generation();
+    match issuer.keys.look_up(kid, now) {
+        Lookup::Found(key) => Ok((key, generation)),
+        Lookup::Unknown => Err(Rejection::UnknownKey),
+        Lookup::Unavailable => Err(Rejection::Unavailable),
+    }
+}
+
+#[cfg(test)]
+mod tests;

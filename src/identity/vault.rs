@@ -36,7 +36,7 @@ pub enum VaultError {
 pub struct Vault {
     cipher: RandomizedNonceKey,
     pepper: hmac::Key,
-    fingerprint: [u8; 8],
+    fingerprint: u64,
 }
 
 impl fmt::Debug for Vault {
@@ -101,15 +101,13 @@ impl Vault {
         };
         let cipher = RandomizedNonceKey::new(&AES_256_GCM, &*expand(b"endpoint keys at rest")?);
         let pepper = hmac::Key::new(hmac::HMAC_SHA256, &*expand(b"endpoint key digests")?);
-        let mut fingerprint = [0; 8];
-        let full = expand(b"fingerprint")?;
-        fingerprint.iter_mut().zip(full.iter()).for_each(|(to, from)| *to = *from);
+        let fingerprint = expand(b"fingerprint")?.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk));
         Ok(Vault { cipher: cipher.map_err(|_| VaultError::Crypto)?, pepper, fingerprint })
     }
 
     /// Tells one master key from another; a store remembers it.
     pub fn fingerprint(&self) -> String {
-        self.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:016x}", self.fingerprint)
     }
 
     /// HMAC-SHA-256 under the pepper.

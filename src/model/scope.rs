@@ -100,7 +100,7 @@ impl Scope {
         let segments: Vec<&str> = key.split('/').skip(1).collect();
         // Ends of the levels: subscription = 2 segments, group = 4, resource = 8 and then every 2 more.
         let is_level = |count: usize| match segments.first() {
-            Some(&"subscriptions") => matches!(count, 2 | 4) || (count >= 8 && count % 2 == 0),
+            Some(&"subscriptions") => matches!(count, 2 | 4) || (count >= 8 && count.is_multiple_of(2)),
             _ => false,
         };
         for count in (1..segments.len()).rev() {

@@ -297,7 +297,10 @@ pub fn is_host(text: &[u8]) -> bool {
 /// A control character other than a tab, a bare carriage return among them.
 fn has_control(value: &[u8]) -> bool {
     // Without an early exit, so that the compiler makes wide comparisons of it.
-    value.iter().fold(false, |found, byte| found | ((*byte < 0x20) & (*byte != b'\t')) | (*byte == 0x7f))
+    let found = value.iter().fold(0_u8, |found, byte| {
+        found | (u8::from(*byte < 0x20) & u8::from(*byte != b'\t')) | u8::from(*byte == 0x7f)
+    });
+    found != 0
 }
 
 /// A chunked body (RFC 9112 section 7.1).
@@ -371,7 +374,7 @@ impl Chunk {
                 let digit = char::from(digit).to_digit(16).unwrap_or(0);
                 Size { digits: digits + 1, value: (value << 4) | u64::from(digit) }
             }
-            (Size { digits: 1.., value }, b'\r') | (Extension { value }, b'\r') => SizeLf { value },
+            (Size { digits: 1.., value } | Extension { value }, b'\r') => SizeLf { value },
             (Size { digits: 1.., value }, b';') => Extension { value },
             (Extension { value }, _) if plain => {
                 self.extensions += 1;
@@ -380,7 +383,7 @@ impl Chunk {
                 }
                 Extension { value }
             }
-            (SizeLf { value: 0 }, b'\n') | (TrailerLf, b'\n') => TrailerStart,
+            (SizeLf { value: 0 } | TrailerLf, b'\n') => TrailerStart,
             (SizeLf { value }, b'\n') => Data { left: value },
             (DataCr, b'\r') => DataLf,
             (DataLf, b'\n') => Size { digits: 0, value: 0 },

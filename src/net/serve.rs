@@ -121,7 +121,7 @@ impl Protocol {
         };
         match found {
             Ok(Some(true)) => {
-                self.http2(Guard::open(stream, conn.clone(), first), conn, service, drain).await
+                self.http2(Guard::open(stream, conn.clone(), first), conn, service, drain).await;
             }
             Ok(Some(false)) => self.http1(stream, first, conn, service, drain).await,
             Ok(None) => {}
@@ -150,7 +150,13 @@ impl Protocol {
             .max_headers(self.head.count)
             .max_buf_size(BUFFER.max(self.head.line + self.head.fields + 1024));
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));
-        self.run(connection.as_mut(), &conn, drain, |connection| connection.graceful_shutdown()).await;
+        self.run(
+            connection.as_mut(),
+            &conn,
+            drain,
+            hyper::server::conn::http1::Connection::graceful_shutdown,
+        )
+        .await;
     }
 
     async fn http2<S: Service, I>(
@@ -180,7 +186,13 @@ impl Protocol {
             .keep_alive_interval(self.times.idle)
             .keep_alive_timeout(self.times.header);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));
-        self.run(connection.as_mut(), &conn, drain, |connection| connection.graceful_shutdown()).await;
+        self.run(
+            connection.as_mut(),
+            &conn,
+            drain,
+            hyper::server::conn::http2::Connection::graceful_shutdown,
+        )
+        .await;
     }
 
     /// Drives a connection under its clocks. One timer serves them all and is set again only when it fires,

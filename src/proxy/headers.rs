@@ -171,10 +171,27 @@ fn join_trace(headers: &mut HeaderMap) {
         return;
     }
     headers.remove(TRACESTATE);
-    let fresh = format!("00-{:032x}-{:016x}-00", fastrand::u128(1..), fastrand::u64(1..));
-    if let Ok(value) = HeaderValue::try_from(fresh) {
+    if let Ok(value) = HeaderValue::from_bytes(&fresh_traceparent()) {
         headers.insert(TRACEPARENT, value);
     }
+}
+
+/// A trace of the gateway's own, not sampled.
+fn fresh_traceparent() -> [u8; 55] {
+    let mut text = *b"00-00000000000000000000000000000001-0000000000000001-00";
+    let random = [fastrand::u128(..).to_ne_bytes(), fastrand::u128(..).to_ne_bytes()].concat();
+    let places = (3..35).chain(36..52);
+    let digits = random
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0xf])
+        .map(|digit| b"0123456789abcdef".get(usize::from(digit)));
+    // The last digit of each id stays, so that neither is zero.
+    for (place, digit) in places.zip(digits).filter(|(place, _)| *place != 34 && *place != 51) {
+        if let (Some(byte), Some(digit)) = (text.get_mut(place), digit) {
+            *byte = *digit;
+        }
+    }
+    text
 }
 
 /// `version-trace-parent-flags` of W3C Trace Context, version 00.

@@ -64,13 +64,14 @@ pub fn converge(
             Document::Deployment(deployment) => Resource::Deployment(*deployment),
             Document::Role(role) => Resource::RoleDefinition(role),
             Document::Denial(denial) => Resource::DenyAssignment(denial),
-            Document::Assignment(assignment) => match role_of(&assignment.role, &roles) {
-                Some(role) => Resource::RoleAssignment(grant(assignment, role)),
-                None => {
+            Document::Assignment(assignment) => {
+                if let Some(role) = role_of(&assignment.role, &roles) {
+                    Resource::RoleAssignment(grant(assignment, role))
+                } else {
                     wrong(format!("there is no role `{}`", assignment.role));
                     continue;
                 }
-            },
+            }
         };
         let Ok(id) = resource.id() else {
             wrong("its id cannot be made of its names".to_owned());

@@ -173,15 +173,14 @@ impl Compiler {
         let mut own = Vec::with_capacity(backend.urls.len());
         for url in &backend.urls {
             let key = InstanceKey::of(url, backend);
-            let instance = match instances.get(&key) {
-                Some(known) => known.clone(),
-                None => {
-                    let made = Instance::new(url, backend, self.connect, self.bounds, self.workers)
-                        .map_err(wrong)?;
-                    let made = Arc::new(made);
-                    instances.insert(key, made.clone());
-                    made
-                }
+            let instance = if let Some(known) = instances.get(&key) {
+                known.clone()
+            } else {
+                let made =
+                    Instance::new(url, backend, self.connect, self.bounds, self.workers).map_err(wrong)?;
+                let made = Arc::new(made);
+                instances.insert(key, made.clone());
+                made
             };
             own.push(instance);
         }
@@ -201,7 +200,7 @@ impl Compiler {
             scoring_path,
             allowed_paths: deployment.allowed_paths.clone(),
             request_timeout: settings.request_timeout.min(self.request_timeout_max),
-            max_queue_wait: settings.max_queue_wait.min(Duration::from_secs(60)),
+            max_queue_wait: settings.max_queue_wait.min(Duration::from_mins(1)),
             forward_authorization: deployment.forward_authorization,
             forward_cookies: deployment.forward_cookies,
             instances: own,

@@ -93,11 +93,11 @@ impl Identity {
         // For the control plane, which this version does not serve.
         form.carried("control_audiences");
         let clock_skew =
-            form.value("clock_skew", "Leeway for exp and nbf, at most 300s.").or(Duration::from_secs(60));
-        if clock_skew > Duration::from_secs(300) {
+            form.value("clock_skew", "Leeway for exp and nbf, at most 300s.").or(Duration::from_mins(1));
+        if clock_skew > Duration::from_mins(5) {
             form.wrong("clock_skew", "is longer than 300s", None);
         }
-        let day = Duration::from_secs(24 * 3600);
+        let day = Duration::from_hours(24);
         let max_token_lifetime =
             form.value("max_token_lifetime", "The longest life of a token, at most 744h.").or(day);
         if max_token_lifetime > 31 * day {
@@ -113,7 +113,7 @@ impl Identity {
                 let token_file =
                     f.value::<PathBuf>("token_file", "A file with the bearer token to present.").optional();
                 let (ca_file, allow_http) = transport(f, base);
-                let url = checked_url(f, "url", url?, allow_http);
+                let url = checked_url(f, "url", &url?, allow_http);
                 Some(Directory {
                     url,
                     token_file: token_file.map(|file| base.join(file)),
@@ -123,7 +123,7 @@ impl Identity {
             },
         );
         Identity {
-            entra: entra.into_iter().flatten().collect(),
+            entra,
             issuers: issuers.into_iter().flatten().collect(),
             data_audiences,
             clock_skew,
@@ -134,7 +134,7 @@ impl Identity {
 }
 
 impl Entra {
-    fn read(form: &Form<'_>, base: &Path) -> Option<Entra> {
+    fn read(form: &Form<'_>, base: &Path) -> Entra {
         let authority = form.value::<String>("authority", "Such as https://login.microsoftonline.com.");
         let authority = authority.or_else(|| "https://login.microsoftonline.com".to_owned());
         let tenants =
@@ -150,8 +150,8 @@ impl Entra {
             form.wrong("v1_issuer", "does not contain {tenant}", Some("https://sts.windows.net/{tenant}/"));
         }
         let (ca_file, allow_http) = transport(form, base);
-        let authority = checked_url(form, "authority", authority, allow_http);
-        Some(Entra { authority, tenants, v1_issuer, ca_file, allow_http })
+        let authority = checked_url(form, "authority", &authority, allow_http);
+        Entra { authority, tenants, v1_issuer, ca_file, allow_http }
     }
 }
 
@@ -173,7 +173,7 @@ impl OidcIssuer {
         let mut issuer = issuer?;
         if jwks_file.is_none() {
             // A slash at the end is part of an issuer's name, so only the transport is judged.
-            checked_url(form, "issuer", issuer.trim_end_matches('/').to_owned(), allow_http);
+            checked_url(form, "issuer", &issuer, allow_http);
         } else if issuer.is_empty() {
             form.wrong("issuer", "is empty", None);
             issuer = String::new();
@@ -199,7 +199,7 @@ fn transport(form: &Form<'_>, base: &Path) -> (Option<PathBuf>, bool) {
 }
 
 /// An https URL without a slash at its end; http on loopback if that is allowed.
-fn checked_url(form: &Form<'_>, key: &str, url: String, allow_http: bool) -> String {
+fn checked_url(form: &Form<'_>, key: &str, url: &str, allow_http: bool) -> String {
     let url = url.trim_end_matches('/').to_owned();
     let parsed = url.parse::<http::Uri>().ok();
     let host = parsed.as_ref().and_then(|uri| uri.host()).unwrap_or_default();

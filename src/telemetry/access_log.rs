@@ -2,12 +2,12 @@
 //! dropped and counted, because a slow disk must not slow requests.
 
 use std::io::{BufWriter, Write};
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use prometheus::IntCounter;
-
-use super::record::Line;
+use serde::Serialize;
 
 /// The most records that wait to be written.
 const QUEUE: usize = 8_192;
@@ -67,4 +67,42 @@ fn write_all(out: Box<dyn Write + Send>, lines: &Receiver<Line>) {
             }
         }
     }
+}
+
+/// A record as it is written; the names are those of Azure's AmlOnlineEndpointTrafficLog, then our own.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Line {
+    #[serde(rename = "time")]
+    pub(super) time: String,
+    #[serde(rename = "log")]
+    pub(super) log: &'static str,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) subscription_id: Option<String>,
+    #[serde(rename = "AzureMLWorkspaceName")]
+    pub(super) workspace_name: Option<String>,
+    pub(super) endpoint_name: Option<String>,
+    pub(super) deployment_name: Option<String>,
+    pub(super) protocol: String,
+    pub(super) response_code: u16,
+    pub(super) response_code_reason: Option<&'static str>,
+    pub(super) detail: Option<&'static str>,
+    pub(super) model_status_code: Option<u16>,
+    pub(super) request_payload_size: u64,
+    pub(super) response_payload_size: u64,
+    pub(super) user_agent: Option<String>,
+    #[serde(rename = "XRequestId")]
+    pub(super) x_request_id: String,
+    #[serde(rename = "XMSClientRequestId")]
+    pub(super) client_request_id: Option<String>,
+    pub(super) total_duration_ms: f64,
+    pub(super) request_duration_ms: Option<f64>,
+    pub(super) response_duration_ms: Option<f64>,
+    pub(super) auth_mode: Option<&'static str>,
+    pub(super) principal_id: Option<String>,
+    pub(super) tenant_id: Option<String>,
+    pub(super) app_id: Option<String>,
+    pub(super) token_id: Option<String>,
+    pub(super) client_address: IpAddr,
 }

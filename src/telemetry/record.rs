@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
-use serde::Serialize;
 
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, Line};
 use super::metrics::{DeploymentMetrics, Metrics};
 use crate::clock::{Clock, millis};
 use crate::identity::caller::Caller;
@@ -184,42 +183,4 @@ impl Drop for Record {
             self.sink.log.send(self.line(ended));
         }
     }
-}
-
-/// A record as it is written; the names are those of Azure's AmlOnlineEndpointTrafficLog, then our own.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Line {
-    #[serde(rename = "time")]
-    time: String,
-    #[serde(rename = "log")]
-    log: &'static str,
-    method: String,
-    path: String,
-    subscription_id: Option<String>,
-    #[serde(rename = "AzureMLWorkspaceName")]
-    workspace_name: Option<String>,
-    endpoint_name: Option<String>,
-    deployment_name: Option<String>,
-    protocol: String,
-    response_code: u16,
-    response_code_reason: Option<&'static str>,
-    detail: Option<&'static str>,
-    model_status_code: Option<u16>,
-    request_payload_size: u64,
-    response_payload_size: u64,
-    user_agent: Option<String>,
-    #[serde(rename = "XRequestId")]
-    x_request_id: String,
-    #[serde(rename = "XMSClientRequestId")]
-    client_request_id: Option<String>,
-    total_duration_ms: f64,
-    request_duration_ms: Option<f64>,
-    response_duration_ms: Option<f64>,
-    auth_mode: Option<&'static str>,
-    principal_id: Option<String>,
-    tenant_id: Option<String>,
-    app_id: Option<String>,
-    token_id: Option<String>,
-    client_address: IpAddr,
 }

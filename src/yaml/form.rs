@@ -42,7 +42,7 @@ impl Reading {
         prefix: &'static str,
         env: impl Iterator<Item = (String, String)>,
     ) -> Reading {
-        let ours = env.filter(|(name, _)| name.starts_with(prefix) && name[..].contains("__")).collect();
+        let ours = env.filter(|(name, _)| name.starts_with(prefix) && name.contains("__")).collect();
         Reading { env_prefix: Some(prefix), env: ours, ..Reading::of(file) }
     }
 
@@ -261,12 +261,11 @@ impl<'a> Form<'a> {
                 })
                 .ok();
         }
-        match &node?.kind {
-            Kind::List(items) => Some(items.iter().filter_map(|item| self.scalar(key, item)).collect()),
-            _ => {
-                self.wrong(key, "a list was expected here", Some("write [one, two]"));
-                None
-            }
+        if let Kind::List(items) = &node?.kind {
+            Some(items.iter().filter_map(|item| self.scalar(key, item)).collect())
+        } else {
+            self.wrong(key, "a list was expected here", Some("write [one, two]"));
+            None
         }
     }
 

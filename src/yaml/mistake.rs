@@ -55,11 +55,6 @@ impl Mistakes {
         }])
     }
 
-    /// Each of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
-        self.0.iter()
-    }
-
     /// Each of them, to be joined with others.
     pub fn into_vec(self) -> Vec<Mistake> {
         self.0

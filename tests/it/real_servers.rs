@@ -37,7 +37,8 @@ impl Servers {
     fn listen(&mut self) -> Value {
         let mut line = String::new();
         self.hear.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("up.py did not start its servers; see its messages: {line:?}"))
+        serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("up.py did not start its servers; see its messages: {line:?}"))
     }
 
     fn command(&mut self, command: &str) -> Value {
@@ -95,7 +96,12 @@ async fn real_servers_are_scored_with_a_token_of_an_independent_issuer() {
     plan.add("blue.yaml", deployment("my-ep", "blue", &[servers.fact("/blue")], ""));
     plan.add("green.yaml", deployment("my-ep", "green", &[servers.fact("/green")], ""));
     let scientist = servers.fact("/clients/scientist/object_id");
-    plan.add("grant.yaml", format!("role: AzureML Data Scientist\nprincipal_id: {scientist}\nscope: /subscriptions/{SUBSCRIPTION}\n"));
+    plan.add(
+        "grant.yaml",
+        format!(
+            "role: AzureML Data Scientist\nprincipal_id: {scientist}\nscope: /subscriptions/{SUBSCRIPTION}\n"
+        ),
+    );
     let stand = Stand::start(plan).await;
 
     // The split over a hundred requests to servers that close the connection with every answer.
@@ -106,7 +112,11 @@ async fn real_servers_are_scored_with_a_token_of_an_independent_issuer() {
         assert_eq!(answer.status, 200, "{}\n{}", answer.head, answer.json());
         let model = answer.json()["model"].as_str().unwrap().to_owned();
         assert_eq!(answer.field("azureml-model-deployment"), Some(model.as_str()));
-        assert!(answer.field("x-ms-server-version").is_some_and(|v| v.starts_with("azmlinfsrv/")), "{}", answer.head);
+        assert!(
+            answer.field("x-ms-server-version").is_some_and(|v| v.starts_with("azmlinfsrv/")),
+            "{}",
+            answer.head
+        );
         *counts.entry(model).or_default() += 1;
     }
     assert!(counts["blue"].abs_diff(90) <= 2 && counts["blue"] + counts["green"] == 100, "{counts:?}");
@@ -133,6 +143,10 @@ async fn real_servers_are_scored_with_a_token_of_an_independent_issuer() {
     servers.command("restart-issuer");
     let fresh = servers.token("scientist").await;
     assert_eq!(score(&stand, &fresh, &pinned("blue")).await.status, 200);
-    assert_eq!(score(&stand, &token, &pinned("blue")).await.status, 401, "keys that are gone sign nothing any more");
+    assert_eq!(
+        score(&stand, &token, &pinned("blue")).await.status,
+        401,
+        "keys that are gone sign nothing any more"
+    );
     stand.stop().await;
 }
