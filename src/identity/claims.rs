@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::caller::{Caller, CallerHeaders, CallerKind, Groups};
 use super::issuer::{Issuer, IssuerKind, TokenVersion};
+use super::jws::UniqueObject;
 use crate::model::role::PrincipalId;
 
 /// Why the claims are not accepted. Told to the log, never to the caller.
@@ -31,15 +32,20 @@ pub enum BadClaim {
     Principal,
 }
 
-/// Claims that are used. A name that stands twice is a refusal, and so is `null`.
+/// Claims that every token has (RFC 7519 section 4.1). A name that stands twice is a refusal, and so is `null`.
 #[derive(Debug, Deserialize)]
-struct Claims {
+struct Registered {
     aud: Audience,
     exp: f64,
     #[serde(default, deserialize_with = "present")]
     nbf: Option<f64>,
     #[serde(default, deserialize_with = "present")]
     iat: Option<f64>,
+}
+
+/// Claims of Entra's that are used, as strictly.
+#[derive(Debug, Deserialize)]
+struct EntraClaims {
     #[serde(default, deserialize_with = "present")]
     tid: Option<String>,
     #[serde(default, deserialize_with = "present")]
@@ -58,8 +64,6 @@ struct Claims {
     azp: Option<String>,
     #[serde(default, deserialize_with = "present")]
     uti: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    jti: Option<String>,
     #[serde(default, deserialize_with = "present")]
     groups: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
@@ -105,7 +109,7 @@ pub struct Rules {
 
 /// Judges a payload by the rules of its issuer and gives the caller that it names.
 pub fn judge(payload: &[u8], issuer: &Issuer, rules: Rules) -> Result<Caller, BadClaim> {
-    let claims: Claims = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
+    let claims: Registered = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
     let audiences: &[String] = match &claims.aud {
         Audience::One(one) => std::slice::from_ref(one),
         Audience::Many(many) => many,
@@ -113,32 +117,13 @@ pub fn judge(payload: &[u8], issuer: &Issuer, rules: Rules) -> Result<Caller, Ba
     if !audiences.iter().any(|audience| issuer.accepts_audience(audience)) {
         return Err(BadClaim::Audience);
     }
-    let (expires, not_before) = times(&claims, rules)?;
-    let (object_id, tenant) = match &issuer.kind {
-        IssuerKind::Entra { tenant, version } => {
-            (entra(&claims, audiences, *tenant, *version)?, Some(*tenant))
+    let holds = times(&claims, rules)?;
+    match &issuer.kind {
+        IssuerKind::Entra { tenant, version } => entra(payload, audiences, *tenant, *version, holds),
+        IssuerKind::Oidc { principal_claim, groups_claim } => {
+            oidc(payload, &issuer.name, principal_claim, groups_claim.as_deref(), holds)
         }
-        IssuerKind::Oidc { principal_claim, .. } => (named(payload, &issuer.name, principal_claim)?, None),
-    };
-    let kind = match claims.idtyp.as_deref() {
-        Some("app") => CallerKind::ServicePrincipal,
-        // Without idtyp: an application's own token has no scope, and its subject is itself.
-        None if claims.scp.is_none() && claims.sub.is_some() && claims.sub == claims.oid => {
-            CallerKind::ServicePrincipal
-        }
-        _ => CallerKind::User,
-    };
-    Ok(Caller {
-        object_id,
-        tenant,
-        kind,
-        groups: groups(payload, &claims, issuer)?,
-        app_id: claims.appid.or(claims.azp).map(shortened),
-        token_id: claims.uti.or(claims.jti).map(shortened),
-        expires,
-        not_before,
-        headers: CallerHeaders::of(object_id, kind, tenant),
-    })
+    }
 }
 
 /// Claims that go to the log are cut to a length that a log can bear.
@@ -146,7 +131,7 @@ fn shortened(text: String) -> String {
     if text.len() <= 128 { text } else { text.chars().take(128).collect() }
 }
 
-fn times(claims: &Claims, rules: Rules) -> Result<(i64, i64), BadClaim> {
+fn times(claims: &Registered, rules: Rules) -> Result<(i64, i64), BadClaim> {
     let whole = |seconds: f64| -> Result<i64, BadClaim> {
         let limit = 1e15;
         #[expect(clippy::cast_possible_truncation, reason = "bounded just before")]
@@ -173,11 +158,13 @@ fn times(claims: &Claims, rules: Rules) -> Result<(i64, i64), BadClaim> {
 }
 
 fn entra(
-    claims: &Claims,
+    payload: &[u8],
     audiences: &[String],
     tenant: Uuid,
     version: TokenVersion,
-) -> Result<PrincipalId, BadClaim> {
+    (expires, not_before): (i64, i64),
+) -> Result<Caller, BadClaim> {
+    let claims: EntraClaims = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
     let guid = |text: &Option<String>| text.as_deref().and_then(|text| Uuid::try_parse(text).ok());
     if guid(&claims.tid) != Some(tenant) {
         return Err(BadClaim::Tenant);
@@ -192,7 +179,71 @@ fn entra(
     if signs_in || for_itself {
         return Err(BadClaim::NotAnAccessToken);
     }
-    guid(&claims.oid).filter(|oid| !oid.is_nil()).map(PrincipalId).ok_or(BadClaim::Principal)
+    let object_id =
+        guid(&claims.oid).filter(|oid| !oid.is_nil()).map(PrincipalId).ok_or(BadClaim::Principal)?;
+    let kind = match claims.idtyp.as_deref() {
+        Some("app") => CallerKind::ServicePrincipal,
+        // Without idtyp: an application's own token has no scope, and its subject is itself.
+        None if claims.scp.is_none() && claims.sub.is_some() && claims.sub == claims.oid => {
+            CallerKind::ServicePrincipal
+        }
+        _ => CallerKind::User,
+    };
+    let elsewhere = claims.claim_names.as_ref().is_some_and(|names| names.contains_key("groups"));
+    let groups = if claims.groups.is_none() && (elsewhere || claims.hasgroups == Some(true)) {
+        Groups::Overage
+    } else {
+        // Groups synchronised from elsewhere may come by name; role assignments know object ids only.
+        let ids = claims.groups.iter().flatten();
+        Groups::Known(ids.filter_map(|text| Uuid::try_parse(text).ok().map(PrincipalId)).collect())
+    };
+    Ok(Caller {
+        object_id,
+        tenant: Some(tenant),
+        kind,
+        groups,
+        app_id: claims.appid.or(claims.azp).map(shortened),
+        token_id: claims.uti.map(shortened),
+        expires,
+        not_before,
+        headers: CallerHeaders::of(object_id, kind, Some(tenant)),
+    })
+}
+
+/// A caller of another issuer. Of its claims only those are looked at that the settings name: issuers
+/// give the others types of their own.
+fn oidc(
+    payload: &[u8],
+    issuer: &str,
+    principal_claim: &str,
+    groups_claim: Option<&str>,
+    (expires, not_before): (i64, i64),
+) -> Result<Caller, BadClaim> {
+    let UniqueObject(fields) = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
+    let find = |claim: &str| fields.iter().find(|(name, _)| name == claim).map(|(_, value)| value);
+    let text = |claim: &str| find(claim).and_then(Value::as_str);
+    let name = text(principal_claim).filter(|name| !name.is_empty() && name.len() <= 512);
+    let object_id = derived_principal(issuer, name.ok_or(BadClaim::Principal)?);
+    let groups = match groups_claim.and_then(find) {
+        None => Vec::new(),
+        Some(Value::Array(items)) => {
+            let names = items.iter().map(|item| item.as_str().ok_or(BadClaim::Type));
+            names.map(|name| name.map(|name| derived_group(issuer, name))).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(BadClaim::Type),
+    };
+    let kind = CallerKind::User;
+    Ok(Caller {
+        object_id,
+        tenant: None,
+        kind,
+        groups: Groups::Known(groups.into()),
+        app_id: text("azp").or(text("client_id")).map(|id| shortened(id.to_owned())),
+        token_id: text("jti").map(|id| shortened(id.to_owned())),
+        expires,
+        not_before,
+        headers: CallerHeaders::of(object_id, kind, None),
+    })
 }
 
 /// The principal of an issuer that is not Entra: a GUID made from issuer and name, so that
@@ -206,40 +257,4 @@ pub fn derived_principal(issuer: &str, name: &str) -> PrincipalId {
 pub fn derived_group(issuer: &str, name: &str) -> PrincipalId {
     let PrincipalId(groups) = derived_principal(issuer, "");
     PrincipalId(Uuid::new_v5(&groups, name.as_bytes()))
-}
-
-fn named(payload: &[u8], issuer: &str, claim: &str) -> Result<PrincipalId, BadClaim> {
-    let super::jws::UniqueObject(fields) = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
-    let value = fields.iter().find(|(name, _)| name == claim).and_then(|(_, value)| value.as_str());
-    match value {
-        Some(name) if !name.is_empty() && name.len() <= 512 => Ok(derived_principal(issuer, name)),
-        _ => Err(BadClaim::Principal),
-    }
-}
-
-fn groups(payload: &[u8], claims: &Claims, issuer: &Issuer) -> Result<Groups, BadClaim> {
-    match &issuer.kind {
-        IssuerKind::Entra { .. } => {
-            let elsewhere = claims.claim_names.as_ref().is_some_and(|names| names.contains_key("groups"));
-            if claims.groups.is_none() && (elsewhere || claims.hasgroups == Some(true)) {
-                return Ok(Groups::Overage);
-            }
-            // Groups synchronised from elsewhere may come by name; role assignments know object ids only.
-            let ids =
-                claims.groups.iter().flatten().filter_map(|text| Uuid::try_parse(text).ok().map(PrincipalId));
-            Ok(Groups::Known(ids.collect()))
-        }
-        IssuerKind::Oidc { groups_claim: None, .. } => Ok(Groups::Known([].into())),
-        IssuerKind::Oidc { groups_claim: Some(claim), .. } => {
-            let fields: Value = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
-            let names: Vec<&str> = match fields.get(claim) {
-                None => Vec::new(),
-                Some(Value::Array(items)) => {
-                    items.iter().map(|item| item.as_str().ok_or(BadClaim::Type)).collect::<Result<_, _>>()?
-                }
-                Some(_) => return Err(BadClaim::Type),
-            };
-            Ok(Groups::Known(names.iter().map(|name| derived_group(&issuer.name, name)).collect()))
-        }
-    }
 }

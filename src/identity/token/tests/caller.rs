@@ -51,7 +51,7 @@ async fn users_and_applications() {
         ("another subject, no scope", Token::v2().no_claim("scp"), User),
         ("no subject, no scope", Token::v2().no_claim("scp").no_claim("sub"), User),
         ("another issuer's", Token::ci(), User),
-        ("another issuer's application", Token::ci().claim("idtyp", "app"), ServicePrincipal),
+        ("another issuer's, whatever Entra would mean by it", Token::ci().claim("idtyp", "app"), User),
     ] {
         assert_eq!(of(token).await.kind, kind, "{name}");
     }
@@ -137,7 +137,7 @@ async fn other_issuers_callers_are_named_by_their_claim() {
             Token::ci().no_claim("sub").claim("oid", OID.to_string()),
             "principal",
         ),
-        row("a number for a name", Token::ci().claim("sub", 7), "claim"),
+        row("a number for a name", Token::ci().claim("sub", 7), "principal"),
         row("groups", Token::ci().claim("groups", json!(["release"])), OK),
         row("groups in one text", Token::ci().claim("groups", "release"), "claim"),
         row("groups with a number", Token::ci().claim("groups", json!([7])), "claim"),
