@@ -31,7 +31,7 @@ use scoregate::routing::{Split, Turns};
 use scoregate::settings::Settings;
 use uuid::Uuid;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 fn endpoint(number: u32) -> Scope {
     format!("/subscriptions/s/resourceGroups/rg{}/providers/Microsoft.MachineLearningServices/workspaces/ws/onlineEndpoints/ep{number}", number % 100)
@@ -62,10 +62,10 @@ fn decision(c: &mut Criterion) {
         let who = Principals { id: PrincipalId(Uuid::from_u128(1)), groups: &[] };
         let nobody = Principals { id: PrincipalId(Uuid::max()), groups: &[] };
         group.bench_function(BenchmarkId::new("allowed", count), |b| {
-            b.iter(|| policy.decide(black_box(who), &action, &place).is_allowed())
+            b.iter(|| policy.decide(black_box(who), &action, &place).is_allowed());
         });
         group.bench_function(BenchmarkId::new("refused", count), |b| {
-            b.iter(|| policy.decide(black_box(nobody), &action, &place).is_allowed())
+            b.iter(|| policy.decide(black_box(nobody), &action, &place).is_allowed());
         });
     }
 }
@@ -82,7 +82,7 @@ fn dev_issuer() -> DevIssuer {
         tenant: Uuid::from_u128(7),
         base_url: "https://127.0.0.1:1".into(),
         principals: vec![caller],
-        lifetime: Duration::from_secs(3600),
+        lifetime: Duration::from_hours(1),
     };
     DevIssuer::new(config, || SystemClock.unix()).unwrap()
 }
@@ -106,7 +106,7 @@ fn token(c: &mut Criterion) {
             DAY,
         );
     }
-    let times = TokenTimes { clock_skew: Duration::from_secs(60), max_lifetime: DAY, cool_down: DAY };
+    let times = TokenTimes { clock_skew: Duration::from_mins(1), max_lifetime: DAY, cool_down: DAY };
     let verifier = TokenVerifier::new(&issuers, Arc::new(SystemClock), times, 32 << 20);
     let token = issuer.token("caller", "https://ml.azure.com", TokenVersion::V1).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! Who is calling: from a header to a [`Caller`], or to the reason why not.
+//! Who is calling: from a header to a [`caller::Caller`], or to the reason why not.
 //!
 //! [`credential`] reads the one place where a credential may be. [`token`] judges tokens by the keys that
 //! [`keys`] holds for each issuer; [`endpoint_key`] compares keys. Nothing here decides what a caller may do.

@@ -1,6 +1,6 @@
 //! The data plane: a request's whole way, from its head to the last byte of its answer.
 //!
-//! [`pipeline`] reads from top to bottom like the table in ARCHITECTURE.md.
+//! `pipeline.rs` reads from top to bottom like the table in ARCHITECTURE.md.
 
 mod aim;
 mod dispatch;

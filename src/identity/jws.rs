@@ -177,7 +177,7 @@ mod tests {
             format!("{header}.e30"),
             format!("{header}.e30."),
             format!("{header}..c2ln"),
-            format!(".e30.c2ln"),
+            ".e30.c2ln".into(),
             format!("{header}.e30.c2ln.x"),
             format!("{header}.e30=.c2ln"),
             format!("{header}.e30.c2lu="),

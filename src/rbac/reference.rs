@@ -70,7 +70,7 @@ fn like(pattern: &str, text: &str) -> bool {
 /// Matches `head`, then any run, then `tail` (in which further `/*/` may vanish).
 fn glob_then(head: &str, tail: &str, text: &str) -> bool {
     (0..=text.len()).any(|cut| {
-        glob(head.as_bytes(), text[..cut].as_bytes())
+        glob(head.as_bytes(), &text.as_bytes()[..cut])
             && (cut..=text.len()).any(|from| like(tail, &text[from..]))
     })
 }

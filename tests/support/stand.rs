@@ -106,7 +106,7 @@ impl Stand {
             tenant: TENANT,
             base_url: authority.clone(),
             principals: ["scientist", "outsider", "reader", "owner"].map(principal).to_vec(),
-            lifetime: Duration::from_secs(3600),
+            lifetime: Duration::from_hours(1),
         };
         let issuer = Arc::new(Issuer::new(config, || SystemClock.unix()).unwrap());
         let router = issuer.clone().router();
