@@ -239,7 +239,8 @@ fn request_line(line: &[u8]) -> Result<bool, Violation> {
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
         return Err(wrong);
     }
-    if !is_target(target) {
+    // The parser behind would refuse what is no URI, too, but not in our words.
+    if !is_target(target) || (target.first() != Some(&b'/') && http::Uri::try_from(target).is_err()) {
         return Err(Malformed("target"));
     }
     match version {

@@ -1,10 +1,12 @@
 //! Sending a request to an instance, once more elsewhere if nothing of it was processed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use super::worker;
@@ -18,6 +20,33 @@ use crate::upstream::{BodyError, BodyFlow, ConnectError, ExchangeError, Lease, R
 /// The most times that a request is sent in all.
 const TRIES: u32 = 3;
 
+/// What bounds the wait for an answer, besides the deployment's `request_timeout_ms`.
+pub(super) struct Bounds<'a> {
+    /// The request's body: the instance's time runs from its end.
+    pub(super) flow: &'a BodyFlow,
+    /// The end of the whole request.
+    pub(super) latest: Instant,
+}
+
+impl Bounds<'_> {
+    /// What is waited for, if it comes in time; a client that is slow to send does not use up the instance's time.
+    async fn keep<T>(&self, time: Duration, sending: impl Future<Output = T>) -> Option<T> {
+        let mut sending = std::pin::pin!(sending);
+        let begun = Instant::now();
+        let mut due = (begun + time).min(self.latest);
+        loop {
+            if let Ok(result) = tokio::time::timeout_at(due.into(), sending.as_mut()).await {
+                return Some(result);
+            }
+            let now = Instant::now();
+            due = (self.flow.ended().unwrap_or(now).max(begun) + time).min(self.latest);
+            if due <= now {
+                return None;
+            }
+        }
+    }
+}
+
 /// Sends a request and gives the head of the answer with the place at the instance that it came from.
 ///
 /// Dropping the future cancels the request at the instance.
@@ -26,12 +55,18 @@ pub(super) async fn dispatch(
     head: Parts,
     body: RequestBody,
     target: &PathAndQuery,
+    bounds: &Bounds<'_>,
     record: &mut Record,
 ) -> Result<(Response<Incoming>, Lease), Fault> {
     let deployment = pass.deployment();
     // A request without a body whose method promises to change nothing may be sent again even if it was seen.
-    let again = (head.method.is_safe() && http_body::Body::is_end_stream(&body)).then(|| head.clone());
+    let again = (head.method.is_safe() && body.is_end_stream()).then(|| head.clone());
+    let streamed = !body.is_end_stream() && body.size_hint().exact().is_none();
     let mut request = Request::from_parts(head, body);
+    if streamed && deployment.http_version() == HttpVersion::Http1 {
+        // Else a body of unknown length would be left out where a method seldom has one.
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     deployment.retries.earn();
     let mut last = None;
     for attempt in 1..=TRIES {
@@ -49,11 +84,10 @@ pub(super) async fn dispatch(
         }
         record.sent = Some(Instant::now());
         let sending = instance.send(worker::index(), request);
-        let result = tokio::time::timeout(deployment.request_timeout, sending).await;
-        let error = match result {
-            Ok(Ok(response)) => return Ok((response, lease)),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(Reason::InstanceTooSlow.into()),
+        let error = match bounds.keep(deployment.request_timeout, sending).await {
+            Some(Ok(response)) => return Ok((response, lease)),
+            Some(Err(error)) => error,
+            None => return Err(Reason::InstanceTooSlow.into()),
         };
         let more = attempt < TRIES && deployment.retries.spend();
         let (reason, back) = match error {

@@ -83,6 +83,8 @@ pub(super) struct About<'a> {
     pub(super) request_id: &'a HeaderValue,
     pub(super) client_request_id: Option<&'a HeaderValue>,
     pub(super) client: IpAddr,
+    /// The other end of the connection: the client, or a trusted proxy that speaks for it.
+    pub(super) peer: IpAddr,
     pub(super) tls: bool,
     pub(super) authority: HeaderValue,
 }
@@ -131,8 +133,10 @@ pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, strip
         headers.insert(CLIENT_REQUEST_ID, id.clone());
     }
     headers.insert(DEPLOYMENT, deployment.name.clone());
-    if let Ok(address) = HeaderValue::try_from(about.client.to_string()) {
-        headers.insert(FORWARDED_FOR, address);
+    let (client, peer) = (about.client, about.peer);
+    let addresses = if client == peer { client.to_string() } else { format!("{client}, {peer}") };
+    if let Ok(addresses) = HeaderValue::try_from(addresses) {
+        headers.insert(FORWARDED_FOR, addresses);
     }
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if about.tls { "https" } else { "http" }));
     headers.insert(FORWARDED_HOST, about.authority.clone());
@@ -227,7 +231,9 @@ pub(super) fn towards_client(headers: &mut HeaderMap) {
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE] {
         headers.remove(name);
     }
-    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "trailer"] {
+    for name in
+        ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info", "trailer"]
+    {
         headers.remove(name);
     }
 }

@@ -77,10 +77,7 @@ impl Service for Pipeline {
         match result {
             Ok((head, relay)) => Response::from_parts(head, Answer::of_instance(relay, record, conn)),
             Err(fault) => {
-                if fault.reason == Reason::Malformed {
-                    let detail = fault.detail.unwrap_or("other");
-                    self.sink.metrics.bad_request.with_label_values(&[detail]).inc();
-                }
+                self.count(&fault);
                 let (head, body) = respond::refusal(&fault, &mut record);
                 Response::from_parts(head, Answer::of_gateway(body, record, conn))
             }
@@ -106,6 +103,21 @@ impl Drop for Pending<'_> {
 }
 
 impl Pipeline {
+    /// Counts refusals that speak of an attack.
+    fn count(&self, fault: &Fault) {
+        let metrics = &self.sink.metrics;
+        match fault.reason {
+            Reason::Malformed => {
+                metrics.bad_request.with_label_values(&[fault.detail.unwrap_or("other")]).inc();
+            }
+            Reason::UriTooLong | Reason::HeadersTooLarge | Reason::BodyTooLarge => {
+                metrics.limit.with_label_values(&[fault.reason.label()]).inc();
+            }
+            Reason::BodyStalled => metrics.slow_client.with_label_values(&["body"]).inc(),
+            _ => {}
+        }
+    }
+
     async fn steps(
         &self,
         conn: &Arc<Conn>,
@@ -155,12 +167,15 @@ impl Pipeline {
             request_id: &record.request_id,
             client_request_id: record.client_request_id.as_ref(),
             client: record.peer,
+            peer: conn.peer.ip(),
             tls: conn.tls,
             authority,
         };
         towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
         let (body, flow) = RequestBody::new(body, self.rules.request_body, self.rules.body_progress);
-        let sent = dispatch::dispatch(&pass, head, body, &target, record).await;
+        let latest = record.started + self.rules.request_total;
+        let bounds = dispatch::Bounds { flow: &flow, latest };
+        let sent = dispatch::dispatch(&pass, head, body, &target, &bounds, record).await;
         let (response, lease) = sent.map_err(|fault| {
             record.request_bytes = flow.bytes();
             if fault.reason == Reason::InstanceProtocol {
@@ -175,15 +190,13 @@ impl Pipeline {
         record.response_begun = Some(begun);
 
         // relay: the instance's answer, as it comes
-        let (head, body) = respond::answer(response, self.rules.model_errors, record).inspect_err(|_| {
-            self.sink.metrics.upstream_protocol.with_label_values(&["status"]).inc();
-        })?;
+        let (head, body) = respond::answer(response, self.rules.model_errors, record);
         let relay = Relay {
             body,
             _places: (pass, lease),
             flow,
             idle: self.rules.response_idle,
-            deadline: record.started + self.rules.request_total,
+            deadline: latest,
             timer: None,
             last: begun,
             ended: false,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 use ipnet::IpNet;
 
 use crate::gate::fault::{Fault, Reason};
@@ -42,9 +42,8 @@ pub(super) fn receive<'a>(head: &'a Parts, conn: &Conn) -> Result<Received<'a>, 
         return Err(Fault::new(Reason::MethodNotAllowed).close());
     }
     let authority = authority(head, conn)?;
-    if let Some(expected) = head.headers.get(EXPECT)
-        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
+    let known = |expected: &HeaderValue| expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !head.headers.get_all(EXPECT).iter().all(known) {
         return Err(Fault::new(Reason::ExpectationFailed).close());
     }
     let path = head.uri.path();
@@ -110,7 +109,10 @@ fn check_path(path: &str) -> Result<(), &'static str> {
             return Err("empty_segment");
         }
         match segment.first() {
-            Some(b'.' | b'%') if is_dots(segment) => return Err("dot_segment"),
+            // Servlet containers cut parameters off before they look for dots.
+            Some(b'.' | b'%') if segment.split(|byte| *byte == b';').next().is_some_and(is_dots) => {
+                return Err("dot_segment");
+            }
             _ => {}
         }
     }
@@ -119,19 +121,21 @@ fn check_path(path: &str) -> Result<(), &'static str> {
         match hex(at).as_deref() {
             Some(b"2f" | b"5c") => return Err("encoded_separator"),
             Some(b"00" | b"0a" | b"0d") => return Err("encoded_control"),
-            // `%252e` is `%2e` to whoever decodes twice.
-            Some(b"25")
-                if matches!(
-                    bytes.get(at + 3..at + 5),
-                    Some([b'2', b'e' | b'E' | b'f' | b'F'] | [b'5', b'c' | b'C'])
-                ) =>
-            {
+            Some(b"25") if is_encoded_again(bytes.get(at + 3..).unwrap_or_default()) => {
                 return Err("double_encoding");
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Whether what stands behind `%25` is a dot or a separator to whoever decodes twice, or more often.
+fn is_encoded_again(mut rest: &[u8]) -> bool {
+    while let [b'2', b'5', more @ ..] = rest {
+        rest = more;
+    }
+    matches!(rest, [b'2', b'e' | b'E' | b'f' | b'F', ..] | [b'5', b'c' | b'C', ..])
 }
 
 /// Whether a segment is `.` or `..`, plain or encoded.
@@ -194,6 +198,8 @@ mod tests {
             ("/a%0d%0a", "encoded_control"),
             ("/%252e%252e/", "double_encoding"),
             ("/a%252F", "double_encoding"),
+            ("/a%2525252f", "double_encoding"),
+            ("/a/..;x=y/b", "dot_segment"),
         ] {
             assert_eq!(check_path(bad), Err(rule), "{bad}");
         }

@@ -110,7 +110,7 @@ impl Body for Answer {
             }
             Poll::Ready(Some(Err(error))) => {
                 relay.ended = true;
-                answer.record.reason = Some("response_broken");
+                answer.record.response_broken();
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Pending if relay.overdue(cx) => {

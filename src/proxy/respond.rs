@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::headers::{
     CLIENT_REQUEST_ID, DEPLOYMENT, ERROR_REASON, ERROR_STATUS, MS_REQUEST_ID, REQUEST_ID, towards_client,
 };
-use crate::gate::fault::{Fault, Reason};
+use crate::gate::fault::Fault;
 use crate::settings::ModelErrors;
 use crate::telemetry::record::Record;
 
@@ -54,14 +54,10 @@ pub(super) fn answer(
     response: Response<Incoming>,
     errors: ModelErrors,
     record: &mut Record,
-) -> Result<(http::response::Parts, Incoming), Fault> {
+) -> (http::response::Parts, Incoming) {
     let (mut head, body) = response.into_parts();
     let status = head.status;
     record.model_status = Some(status);
-    // 101 was not asked for, and what is above 599 is no status.
-    if !(200..600).contains(&status.as_u16()) {
-        return Err(Fault::new(Reason::InstanceProtocol).detail("status"));
-    }
     towards_client(&mut head.headers);
     let failed = match errors {
         ModelErrors::Passthrough => status.is_client_error() || status.is_server_error(),
@@ -77,5 +73,5 @@ pub(super) fn answer(
     head.version = http::Version::default();
     identify(&mut head.headers, record);
     record.status = Some(head.status);
-    Ok((head, body))
+    (head, body)
 }

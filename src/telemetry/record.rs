@@ -83,6 +83,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// The instance's answer did not come to its end.
+    pub fn response_broken(&mut self) {
+        self.reason = Some("response_broken");
+        self.sink.metrics.upstream_protocol.with_label_values(&["body"]).inc();
+    }
+
     /// Begins a record.
     pub fn begin(
         sink: Arc<Sink>,

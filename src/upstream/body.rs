@@ -94,6 +94,10 @@ impl RequestBody {
     /// Passes on at most `limit` bytes, the next of which comes within `pace`.
     pub fn new(from: Incoming, limit: u64, pace: Duration) -> (RequestBody, Arc<BodyFlow>) {
         let flow = Arc::new(BodyFlow::default());
+        if from.is_end_stream() {
+            // Nobody will ask for a body that is empty.
+            *flow.ended.lock() = Some(Instant::now());
+        }
         (
             RequestBody { from: Some(from), flow: flow.clone(), left: limit, pace, timer: None, last: None },
             flow,

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
@@ -51,9 +52,30 @@ fn failed(mut error: hyper::client::conn::TrySendError<Request<RequestBody>>) ->
     }
 }
 
+/// Refuses an answer that could be read in two ways, that was not asked for, or that has no status.
+/// The parser is content with more than a client may be shown.
+fn sound(response: Response<Incoming>) -> Result<Response<Incoming>, SendError> {
+    let (mut lengths, mut codings) = (
+        response.headers().get_all(CONTENT_LENGTH).iter(),
+        response.headers().get_all(TRANSFER_ENCODING).iter(),
+    );
+    let framed = match (lengths.next(), codings.next()) {
+        (None, None) => true,
+        (Some(length), None) => length.as_bytes().iter().all(u8::is_ascii_digit),
+        (None, Some(coding)) => {
+            coding.as_bytes().eq_ignore_ascii_case(b"chunked") && response.version() == Version::HTTP_11
+        }
+        (Some(_), Some(_)) => false,
+    };
+    let once = lengths.next().is_none() && codings.next().is_none();
+    // A 101 was not asked for, and what is above 599 is no status.
+    let answers = (200..600).contains(&response.status().as_u16());
+    if framed && once && answers { Ok(response) } else { Err(SendError::Protocol) }
+}
+
 impl Exchange for http1::SendRequest<RequestBody> {
     async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        self.try_send_request(request).await.map_err(failed)
+        self.try_send_request(request).await.map_err(failed).and_then(sound)
     }
     fn is_ready(&self) -> bool {
         http1::SendRequest::is_ready(self)
@@ -65,7 +87,7 @@ impl Exchange for http1::SendRequest<RequestBody> {
 
 impl Exchange for http2::SendRequest<RequestBody> {
     async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        self.try_send_request(request).await.map_err(failed)
+        self.try_send_request(request).await.map_err(failed).and_then(sound)
     }
     fn is_ready(&self) -> bool {
         http2::SendRequest::is_ready(self)

@@ -12,5 +12,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
 mod front_door;
+<<<<<<< ours
 mod real_servers;
+=======
+mod limits;
+mod messages;
+>>>>>>> theirs

@@ -13,8 +13,12 @@ pub struct Seen {
     pub head: String,
     /// The body, without its chunk framing.
     pub body: Vec<u8>,
+    /// What followed the last chunk.
+    pub trailers: Vec<String>,
     /// The body did not come to its end.
     pub cut: bool,
+    /// Which of the instance's connections it came on, from 1.
+    pub connection: usize,
 }
 
 impl Seen {
@@ -67,8 +71,12 @@ impl Instance {
         let (seen, connections) = (instance.seen.clone(), instance.connections.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                *connections.lock() += 1;
-                tokio::spawn(serve(stream, seen.clone(), script.clone()));
+                let number = {
+                    let mut connections = connections.lock();
+                    *connections += 1;
+                    *connections
+                };
+                tokio::spawn(serve(stream, number, seen.clone(), script.clone()));
             }
         });
         instance
@@ -97,9 +105,10 @@ pub fn ok(body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, script: Script) {
+async fn serve(mut stream: TcpStream, number: usize, seen: Arc<Mutex<Vec<Seen>>>, script: Script) {
     let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer).await {
+    while let Some(mut request) = read(&mut stream, &mut buffer).await {
+        request.connection = number;
         let (answer, close) = script(&request);
         let cut = request.cut;
         seen.lock().push(request);
@@ -110,7 +119,7 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, script: Scrip
 }
 
 /// Reads one request, keeping what follows it in the buffer. `None` at the end of the connection.
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
+pub async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
     let end = loop {
         if let Some(at) = find(buffer, b"\r\n\r\n") {
             break at + 4;
@@ -121,7 +130,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
     };
     let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
     buffer.drain(..end);
-    let mut request = Seen { head, body: Vec::new(), cut: false };
+    let mut request = Seen { head, body: Vec::new(), trailers: Vec::new(), cut: false, connection: 0 };
     let length: Option<usize> = request.field("content-length").and_then(|text| text.parse().ok());
     if request.field("transfer-encoding").is_some() {
         loop {
@@ -131,7 +140,9 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
             };
             let size = usize::from_str_radix(line.split(';').next().unwrap_or("0").trim(), 16).unwrap_or(0);
             if size == 0 {
-                while take_line(stream, buffer).await.is_some_and(|line| !line.is_empty()) {}
+                while let Some(line) = take_line(stream, buffer).await.filter(|line| !line.is_empty()) {
+                    request.trailers.push(line);
+                }
                 break;
             }
             let Some(chunk) = take(stream, buffer, size + 2).await else {

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod instance;
+pub mod played;
 pub mod raw;
 pub mod stand;
 

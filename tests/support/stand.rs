@@ -159,8 +159,9 @@ impl Stand {
 
     /// The value of a metric line that starts so, 0 if there is none.
     pub async fn metric(&self, start: &str) -> f64 {
-        let url = format!("http://{}/metrics", self.gateway.admin);
-        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let ask = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+        let answer = super::raw::ask(self.gateway.admin, ask).await.unwrap();
+        let text = String::from_utf8(answer.body).unwrap();
         let line = text.lines().find(|line| line.starts_with(start));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
