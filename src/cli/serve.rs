@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{USAGE, complain, failed};
 use crate::app::Gateway;
@@ -24,13 +24,18 @@ pub(super) fn serve(config: &Path) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     run(async {
-        let gateway = Gateway::start(settings).await?;
-        stopped().await?;
+        let mut signals = Signals::listen()?;
+        let gateway = tokio::select! {
+            gateway = Gateway::start(settings) => gateway?,
+            // Nothing is in flight yet.
+            () = signals.next() => return Ok(()),
+        };
+        signals.next().await;
         tracing::info!("stopping: what is in flight may finish");
         tokio::select! {
             () = gateway.stop() => {}
             // A second signal means now.
-            _ = stopped() => anyhow::bail!("stopped by a second signal before everything was finished"),
+            () = signals.next() => anyhow::bail!("stopped by a second signal before everything was finished"),
         }
         Ok(())
     })
@@ -41,9 +46,10 @@ pub(super) fn dev(options: crate::dev::Options) -> ExitCode {
     if let Err(error) = logging::start("error") {
         complain(&error.to_string());
     }
-    run(crate::dev::run(options, async {
-        let _ = stopped().await;
-    }))
+    run(async {
+        let mut signals = Signals::listen()?;
+        crate::dev::run(options, async move { signals.next().await }).await
+    })
 }
 
 /// The control runtime: everything but requests.
@@ -59,11 +65,22 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     }
 }
 
-async fn stopped() -> std::io::Result<()> {
-    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask for an end. From the moment that it is made, they end nothing by themselves.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Waits for one; each is told once.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

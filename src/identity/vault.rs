@@ -1,7 +1,7 @@
 //! The master key: it encrypts endpoint keys at rest and keys the digests that they are compared by.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -75,13 +75,20 @@ impl Vault {
                 .and_then(|()| made.sync_all())
                 .map_err(|error| wrong(format!("cannot be written: {error}")))?;
         }
-        let metadata = std::fs::metadata(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let unreadable = |error: std::io::Error| {
+            let remedy = match error.kind() {
+                ErrorKind::NotFound => {
+                    "put the store's key there, or make one for a new store with `openssl rand -base64 32`"
+                }
+                _ => "it has to be a file that the gateway's user may read",
+            };
+            wrong(format!("cannot be read: {error}; {remedy}"))
+        };
+        let metadata = std::fs::metadata(file).map_err(unreadable)?;
         if metadata.permissions().mode() & 0o077 != 0 {
             return Err(wrong("others may read it; run chmod 600 on it".to_owned()));
         }
-        let text =
-            std::fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let text = Zeroizing::new(text);
+        let text = Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
         let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).ok();
         let master = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
         let master = master.ok_or_else(|| {

@@ -13,10 +13,11 @@
 mod support;
 
 mod answers;
+mod auth_matrix;
+mod cli;
+mod durability;
 mod front_door;
-<<<<<<< ours
-mod real_servers;
-=======
 mod limits;
 mod messages;
->>>>>>> theirs
+mod real_servers;
+mod split;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::Raw;
 
 /// A request as it reached the instance.
 #[derive(Debug, Clone)]
@@ -95,6 +98,44 @@ impl Instance {
     /// How many connections were made to it so far.
     pub fn connections(&self) -> usize {
         *self.connections.lock()
+    }
+}
+
+/// An instance that holds its requests until it is told to go on.
+pub struct Holding {
+    pub url: String,
+    pub go: watch::Sender<bool>,
+    sent: watch::Receiver<usize>,
+}
+
+impl Holding {
+    pub async fn named(name: &'static str) -> Holding {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (go, going) = watch::channel(false);
+        let (counter, sent) = watch::channel(0);
+        let counter = Arc::new(counter);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (mut going, counter) = (going.clone(), counter.clone());
+                tokio::spawn(async move {
+                    let mut raw = Raw::of(stream);
+                    while raw.head().await.is_some() {
+                        counter.send_modify(|count| *count += 1);
+                        if going.wait_for(|go| *go).await.is_err() {
+                            return;
+                        }
+                        raw.say(ok(name)).await;
+                    }
+                });
+            }
+        });
+        Holding { url, go, sent }
+    }
+
+    /// How many requests it was sent so far.
+    pub fn sent(&self) -> usize {
+        *self.sent.borrow()
     }
 }
 

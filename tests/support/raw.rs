@@ -49,7 +49,11 @@ pub struct Raw {
 
 impl Raw {
     pub async fn connect(address: SocketAddr) -> Raw {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Raw::of(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// A connection that is there already.
+    pub fn of(stream: TcpStream) -> Raw {
         stream.set_nodelay(true).unwrap();
         Raw { stream, buffer: Vec::new() }
     }
@@ -95,16 +99,21 @@ impl Raw {
         Some(self.buffer.drain(..count).collect())
     }
 
-    async fn read(&mut self) -> Option<Answer> {
+    /// Reads the next head, however long it takes.
+    pub async fn head(&mut self) -> Option<String> {
         let mut head = String::new();
         loop {
             let line = self.line().await?;
             if line.is_empty() {
-                break;
+                return Some(head);
             }
             head.push_str(&line);
             head.push('\n');
         }
+    }
+
+    async fn read(&mut self) -> Option<Answer> {
+        let head = self.head().await?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
         let mut answer = Answer { status, head, body: Vec::new() };
         if let Some(length) = answer.field("content-length").and_then(|text| text.parse().ok()) {

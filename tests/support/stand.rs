@@ -137,8 +137,24 @@ impl Stand {
 
     /// Writes a resource file and waits until it is in force.
     pub async fn write(&self, name: &str, text: &str) {
+        self.in_force(|| self.put(name, text)).await;
+    }
+
+    /// Removes a resource file and waits until that is in force.
+    pub async fn remove(&self, name: &str) {
+        self.in_force(|| std::fs::remove_file(self.resources().join(name)).unwrap()).await;
+    }
+
+    /// Writes a resource file whole, so that the gateway never sees half of it, and does not wait.
+    pub fn put(&self, name: &str, text: &str) {
+        let draft = self.resources().join(format!(".{name}"));
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(draft, self.resources().join(name)).unwrap();
+    }
+
+    async fn in_force(&self, change: impl FnOnce()) {
         let before = self.gateway.store().revision().await.unwrap();
-        std::fs::write(self.resources().join(name), text).unwrap();
+        change();
         let in_force = self.gateway.publisher().wait_for(before + 1);
         tokio::time::timeout(super::PATIENCE, in_force).await.expect("the change did not come into force");
     }
