@@ -16,6 +16,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How often other processes' changes are looked for, and whether the store still answers.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often the files of the resources directory are looked at, without being read.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// Why what is stored or written is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -161,10 +163,13 @@ impl Publisher {
 
     /// Follows a directory for ever: converges it whenever its files change, keeps the last good state if they are wrong.
     pub async fn follow(self: Arc<Self>, directory: Directory, vault: Arc<Vault>) {
-        let mut seen = None;
+        let (mut seen, mut before) = (None, None);
         loop {
             let now = directory.fingerprint();
-            if seen.as_ref() != Some(&now) {
+            // What changes between two looks is still being written.
+            let settled = before.as_ref() == Some(&now);
+            before = Some(now.clone());
+            if settled && seen.as_ref() != Some(&now) {
                 let result = match &now {
                     Ok(_) => self.converge(&directory, &vault).await,
                     Err(mistakes) => Err(ConvergeError::from(mistakes.clone()).into()),
@@ -190,7 +195,7 @@ impl Publisher {
                     }
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(GLANCE).await;
         }
     }
 }

@@ -75,6 +75,15 @@ pub enum StoreUrl {
     Memory,
 }
 
+impl std::fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StoreUrl::Sqlite(file) => write!(f, "the store {}", file.display()),
+            StoreUrl::Memory => f.write_str("the store in memory"),
+        }
+    }
+}
+
 impl StoreUrl {
     /// The directory for what belongs beside the store: the master key, the issuers' last good keys.
     pub fn directory(&self) -> Option<&Path> {

@@ -83,7 +83,8 @@ impl Gateway {
         let fingerprint = vault.fingerprint();
         if store.remember("master-key", &fingerprint).await? != fingerprint {
             anyhow::bail!(
-                "the master key does not belong to the store; restore the one that does, or start with a new store"
+                "the master key does not belong to {}; restore the one that does, or start with a new store",
+                settings.store
             );
         }
         let compiler = compiler(&settings, metrics.clone());

@@ -22,7 +22,7 @@ const TRIES: u32 = 3;
 
 /// What bounds the wait for an answer, besides the deployment's `request_timeout_ms`.
 pub(super) struct Bounds<'a> {
-    /// The request's body: the instance's time runs from its end.
+    /// The request's body: the instance's time runs while it is not the client who is waited for.
     pub(super) flow: &'a BodyFlow,
     /// The end of the whole request.
     pub(super) latest: Instant,
@@ -39,7 +39,7 @@ impl Bounds<'_> {
                 return Some(result);
             }
             let now = Instant::now();
-            due = (self.flow.ended().unwrap_or(now).max(begun) + time).min(self.latest);
+            due = (self.flow.instance_since().unwrap_or(now).max(begun) + time).min(self.latest);
             if due <= now {
                 return None;
             }

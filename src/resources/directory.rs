@@ -65,6 +65,10 @@ impl Directory {
         let reading = Reading::of(&name);
         let base = file.parent().unwrap_or(Path::new("."));
         let mut documents = Vec::new();
+        // An editor may empty a file before it fills it; taking that at its word would delete endpoints and their keys.
+        if text.trim().is_empty() {
+            return Err(Mistakes::of_file(&name, "is empty; delete it to remove its resources".to_owned()));
+        }
         for node in parse_all(&name, &text)? {
             if !node.is_null()
                 && let Some(document) = Document::read(&reading, &node, base, &self.workspaces)

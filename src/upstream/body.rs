@@ -42,7 +42,19 @@ impl std::error::Error for BodyError {}
 pub struct BodyFlow {
     bytes: AtomicU64,
     error: AtomicU8,
-    ended: Mutex<Option<Instant>>,
+    turn: Mutex<Turn>,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, Default)]
+enum Turn {
+    /// The client's: more of the body is waited for.
+    #[default]
+    Client,
+    /// The instance's since then: what came was handed on.
+    Instance(Instant),
+    /// The instance's since then: nothing more comes.
+    Ended(Instant),
 }
 
 impl BodyFlow {
@@ -53,7 +65,22 @@ impl BodyFlow {
 
     /// When its last byte passed.
     pub fn ended(&self) -> Option<Instant> {
-        *self.ended.lock()
+        match *self.turn.lock() {
+            Turn::Ended(since) => Some(since),
+            Turn::Client | Turn::Instance(_) => None,
+        }
+    }
+
+    /// Since when it is the instance that is waited for; `None` while it is the client.
+    pub fn instance_since(&self) -> Option<Instant> {
+        match *self.turn.lock() {
+            Turn::Instance(since) | Turn::Ended(since) => Some(since),
+            Turn::Client => None,
+        }
+    }
+
+    fn pass(&self, turn: Turn) {
+        *self.turn.lock() = turn;
     }
 
     /// Why it did not come to its end.
@@ -94,10 +121,9 @@ impl RequestBody {
     /// Passes on at most `limit` bytes, the next of which comes within `pace`.
     pub fn new(from: Incoming, limit: u64, pace: Duration) -> (RequestBody, Arc<BodyFlow>) {
         let flow = Arc::new(BodyFlow::default());
-        if from.is_end_stream() {
-            // Nobody will ask for a body that is empty.
-            *flow.ended.lock() = Some(Instant::now());
-        }
+        // Until it is asked for, it is the instance that is waited for; nobody asks for a body that is empty.
+        let now = Instant::now();
+        flow.pass(if from.is_end_stream() { Turn::Ended(now) } else { Turn::Instance(now) });
         (
             RequestBody { from: Some(from), flow: flow.clone(), left: limit, pace, timer: None, last: None },
             flow,
@@ -140,6 +166,7 @@ impl Body for RequestBody {
             let Some(from) = &mut body.from else { return Poll::Ready(None) };
             let frame = match Pin::new(from).poll_frame(cx) {
                 Poll::Pending => {
+                    body.flow.pass(Turn::Client);
                     let error = ready!(body.wait(cx));
                     return Poll::Ready(Some(Err(body.flow.fail(error))));
                 }
@@ -150,7 +177,7 @@ impl Body for RequestBody {
             }
             let data = match frame {
                 None => {
-                    *body.flow.ended.lock() = Some(Instant::now());
+                    body.flow.pass(Turn::Ended(Instant::now()));
                     return Poll::Ready(None);
                 }
                 Some(Err(_)) => return Poll::Ready(Some(Err(body.flow.fail(BodyError::Broken)))),
@@ -166,9 +193,8 @@ impl Body for RequestBody {
             };
             body.left = left;
             body.flow.bytes.fetch_add(length, Ordering::Relaxed);
-            if body.is_end_stream() {
-                *body.flow.ended.lock() = Some(Instant::now());
-            }
+            let now = Instant::now();
+            body.flow.pass(if body.is_end_stream() { Turn::Ended(now) } else { Turn::Instance(now) });
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }

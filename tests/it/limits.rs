@@ -263,9 +263,14 @@ async fn a_slow_body_does_not_use_up_the_instance_s_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_takes_no_body_is_408_in_its_own_time() {
-    let url = play(|mut link: Link| async move { link.ended_unread().await }).await;
+    let url = play(|link: Link| async move {
+        // Takes nothing.
+        std::future::pending::<()>().await;
+        drop(link);
+    })
+    .await;
     let settings = "max_concurrent_requests_per_instance: 9, request_timeout_ms: 300";
-    let stand = start_played(&url, settings, "{ request_total: 1h }").await;
+    let stand = start_played(&url, settings, "{ request_total: 1h, header_time: 1s }").await;
     let mut raw = Raw::connect(stand.gateway.data).await;
     let size = 64 << 20;
     raw.say(head(&stand.token("scientist"), &format!("Content-Length: {size}\r\n"))).await;
@@ -281,6 +286,7 @@ async fn an_instance_that_takes_no_body_is_408_in_its_own_time() {
         () = sending => 0,
     };
     assert!(some[..count].starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&some[..count]));
+    drop(raw);
     stand.stop().await;
 }
 

@@ -30,16 +30,6 @@ impl Link {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
-    /// Takes nothing until the connection is over.
-    pub async fn ended_unread(&mut self) {
-        while self.stream.ready(tokio::io::Interest::ERROR).await.is_ok() {
-            if self.stream.take_error().is_ok_and(|error| error.is_some()) {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    }
-
     /// Returns once the gateway has closed the connection.
     pub async fn closed(&mut self) {
         let mut scratch = [0; 1024];
