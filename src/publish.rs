@@ -16,6 +16,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How often other processes' changes are looked for, and whether the store still answers.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a change may take to come into force.
+const IN_FORCE: Duration = Duration::from_secs(10);
 /// How often the files of the resources directory are looked at, without being read.
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -28,6 +30,9 @@ pub enum PublishError {
     /// It does not make a snapshot.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// It is stored and did not come into force.
+    #[error("revision {0} is stored but did not come into force; see the log")]
+    Late(Revision),
     /// The documents are wrong.
     #[error(transparent)]
     Converge(#[from] ConvergeError),
@@ -45,7 +50,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Reads the store for the first time. What it holds has to make a snapshot.
+    /// Reads the store for the first time. If what it holds makes no snapshot, nothing is served and the gateway is
+    /// not ready, until a change of resources mends it.
     pub async fn start(
         store: Arc<dyn Store>,
         compiler: Compiler,
@@ -54,15 +60,19 @@ impl Publisher {
         max_age: Duration,
     ) -> Result<Publisher, PublishError> {
         let contents = store.contents().await?;
-        let first = compiler.compile(
-            contents.revision,
-            contents.resources.iter().map(|stored| &stored.resource),
-            None,
-        )?;
-        let in_force = watch::Sender::new(contents.revision);
+        let resources = contents.resources.iter().map(|stored| &stored.resource);
+        let (first, problem) = match compiler.compile(contents.revision, resources, None) {
+            Ok(first) => (first, None),
+            Err(problem) => (compiler.compile(0, std::iter::empty(), None)?, Some(problem)),
+        };
+        let in_force = watch::Sender::new(first.revision);
         let cell = Arc::new(SnapshotCell::new(first, max_age));
         let publisher = Publisher { store, compiler, cell, health, metrics, in_force };
         publisher.tell(&publisher.cell.load());
+        if let Some(problem) = problem {
+            error!(error = %problem, "the stored resources do not make a snapshot; nothing is served until they do");
+            publisher.health.set("snapshot", State::Failing(problem.to_string()));
+        }
         Ok(publisher)
     }
 
@@ -87,7 +97,8 @@ impl Publisher {
                 Err(problem) => {
                     self.metrics.snapshot_failures.inc();
                     error!(error = %problem, "the resources do not make a snapshot; the last good one stays in force");
-                    self.health.set("snapshot", State::Degraded(problem.to_string()));
+                    let state = if self.cell.load().revision == 0 { State::Failing } else { State::Degraded };
+                    self.health.set("snapshot", state(problem.to_string()));
                 }
             }
             if self.cell.fresh().is_none() {
@@ -113,6 +124,8 @@ impl Publisher {
             return Ok(());
         }
         if *bad == Some(revision) {
+            // The store answers; it is the last good snapshot that is meant to stay.
+            self.cell.confirm();
             return Ok(());
         }
         *bad = Some(revision);
@@ -156,7 +169,8 @@ impl Publisher {
         let count = converged.changes.len();
         if count > 0 {
             let revision = self.store.commit(converged.changes).await?;
-            self.wait_for(revision).await;
+            let in_force = tokio::time::timeout(IN_FORCE, self.wait_for(revision)).await;
+            in_force.map_err(|_| PublishError::Late(revision))?;
         }
         Ok(count)
     }

@@ -323,12 +323,22 @@ fn challenge(settings: &Settings) -> String {
 fn rules(settings: &Settings) -> Rules {
     let limits: &Limits = &settings.limits;
     Rules {
+        head: head_limits(limits),
         request_body: limits.request_body as u64,
         body_progress: limits.body_progress,
         response_idle: limits.response_idle,
         request_total: limits.request_total,
         model_errors: settings.data_plane.model_errors,
         trusted_proxies: settings.data_plane.trusted_proxies.clone(),
+    }
+}
+
+fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits {
+        line: limits.request_line,
+        field: limits.header_field,
+        fields: limits.header_bytes,
+        count: limits.header_count,
     }
 }
 
@@ -345,12 +355,7 @@ fn protocol(settings: &Settings, tls: Option<&Tls>, metrics: &Metrics) -> Result
     Ok(Protocol {
         tls: tls.map(|(certificates, _)| certificates.server_config()).transpose()?,
         handshake: limits.tls_handshake,
-        head: HeadLimits {
-            line: limits.request_line,
-            field: limits.header_field,
-            fields: limits.header_bytes,
-            count: limits.header_count,
-        },
+        head: head_limits(limits),
         times: ConnTimes {
             header: limits.header_time,
             idle: limits.idle_connection,

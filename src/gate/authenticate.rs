@@ -13,9 +13,15 @@ use crate::identity::endpoint_key::KeySlot;
 use crate::identity::token::Rejection;
 use crate::routing::{AuthRoute, EndpointRoute};
 
-/// Who calls. Made here alone.
+/// Who calls an endpoint. Made here alone.
 #[derive(Debug)]
-pub enum Authenticated {
+pub struct Authenticated {
+    pub(super) endpoint: Arc<EndpointRoute>,
+    pub(super) who: Who,
+}
+
+#[derive(Debug)]
+pub(super) enum Who {
     /// Somebody with one of the endpoint's keys.
     Key(KeySlot),
     /// A principal.
@@ -28,7 +34,7 @@ impl Gate {
     /// Waits only for an issuer's keys; dropping the future has no effect.
     pub async fn authenticate(
         &self,
-        endpoint: &EndpointRoute,
+        endpoint: &Arc<EndpointRoute>,
         headers: &HeaderMap,
         client: IpAddr,
     ) -> Result<Authenticated, Fault> {
@@ -45,17 +51,18 @@ impl Gate {
             self.metrics.auth_failures.with_label_values(&[endpoint.facts.auth_mode]).inc();
             self.challenged(endpoint, Fault::new(Reason::CredentialRejected).detail(word), client)
         };
-        match &endpoint.auth {
+        let who = match &endpoint.auth {
             AuthRoute::Key(keys) => {
-                keys.check(&self.vault, credential).map(Authenticated::Key).ok_or_else(|| rejected("key"))
+                keys.check(&self.vault, credential).map(Who::Key).ok_or_else(|| rejected("key"))
             }
             // The gateway has issued no such token yet, so none can be valid.
             AuthRoute::AmlToken => Err(rejected("aml_token")),
             AuthRoute::AadToken(_) => {
-                if let Some(caller) = self.tokens.remembered(credential) {
-                    return Ok(Authenticated::Caller(caller));
+                let remembered = self.tokens.remembered(credential);
+                if let Some(caller) = remembered {
+                    return Ok(Authenticated { endpoint: endpoint.clone(), who: Who::Caller(caller) });
                 }
-                self.tokens.verify(credential).await.map(Authenticated::Caller).map_err(|rejection| {
+                self.tokens.verify(credential).await.map(Who::Caller).map_err(|rejection| {
                     self.metrics.token_rejected.with_label_values(&[rejection.reason()]).inc();
                     match rejection {
                         Rejection::Unavailable => {
@@ -65,7 +72,8 @@ impl Gate {
                     }
                 })
             }
-        }
+        };
+        who.map(|who| Authenticated { endpoint: endpoint.clone(), who })
     }
 
     /// A refusal with the challenge that tells a client where to get a token, or that it has tried too often.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::Gate;
-use super::authenticate::Authenticated;
+use super::authenticate::{Authenticated, Who};
 use super::fault::{Fault, Reason};
 use crate::identity::caller::{Caller, Groups};
+use crate::identity::endpoint_key::KeySlot;
 use crate::rbac::{Decision, SCORE};
 use crate::routing::{AuthRoute, EndpointRoute, Snapshot};
 use crate::settings::Unauthorized;
@@ -17,12 +18,18 @@ use crate::settings::Unauthorized;
 pub struct Permit {
     pub(super) endpoint: Arc<EndpointRoute>,
     caller: Option<Arc<Caller>>,
+    key: Option<KeySlot>,
 }
 
 impl Permit {
     /// The endpoint that may be scored.
     pub fn endpoint(&self) -> &Arc<EndpointRoute> {
         &self.endpoint
+    }
+
+    /// The key that opened it.
+    pub fn key(&self) -> Option<KeySlot> {
+        self.key
     }
 
     /// The principal that may; a key has none.
@@ -38,12 +45,11 @@ impl Gate {
     pub async fn authorize(
         &self,
         snapshot: &Snapshot,
-        endpoint: &Arc<EndpointRoute>,
-        who: Authenticated,
+        Authenticated { endpoint, who }: Authenticated,
     ) -> Result<Permit, Fault> {
         let caller = match who {
-            Authenticated::Key(_) => return Ok(Permit { endpoint: endpoint.clone(), caller: None }),
-            Authenticated::Caller(caller) => caller,
+            Who::Key(slot) => return Ok(Permit { endpoint, caller: None, key: Some(slot) }),
+            Who::Caller(caller) => caller,
         };
         let AuthRoute::AadToken(place) = &endpoint.auth else {
             return Err(Reason::Defect.into());
@@ -66,13 +72,13 @@ impl Gate {
         let word = match decision {
             Decision::Allowed(_) => {
                 self.counts.allowed.inc();
-                return Ok(Permit { endpoint: endpoint.clone(), caller: Some(caller) });
+                return Ok(Permit { endpoint, caller: Some(caller), key: None });
             }
             Decision::Denied { .. } => "denied",
             Decision::NotGranted => "not_granted",
         };
         self.metrics.decisions.with_label_values(&[word]).inc();
-        Err(self.refused(endpoint, &caller, word))
+        Err(self.refused(&endpoint, &caller, word))
     }
 
     /// Names the caller, the action and the scope, which an operator needs to grant the right; never whose grant is missing.

@@ -25,6 +25,7 @@ impl Failures {
 
     /// Notes a failure; true if it is one too many. A valid credential from the same address is not touched.
     pub fn one_too_many(&self, address: IpAddr) -> bool {
+        let address = network(address);
         let now = Instant::now();
         let recent = |since: Instant| now.duration_since(since) < WINDOW;
         if self.seen.len() >= MOST {
@@ -39,6 +40,14 @@ impl Failures {
         }
         entry.1 = entry.1.saturating_add(1);
         entry.1 > self.most
+    }
+}
+
+/// An IPv6 client has a whole /64 to itself (RFC 6177), so that is what counts as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
     }
 }
 

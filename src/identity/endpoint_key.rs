@@ -67,6 +67,16 @@ pub enum KeySlot {
     Secondary,
 }
 
+impl KeySlot {
+    /// The name in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeySlot::Primary => "primary",
+            KeySlot::Secondary => "secondary",
+        }
+    }
+}
+
 impl KeyDigests {
     /// The digests of stored keys.
     pub fn of(keys: &EndpointKeys) -> KeyDigests {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -26,6 +26,10 @@ pub struct Conn {
     begun: AtomicU64,
     /// Requests that are being answered.
     busy: AtomicU64,
+    /// Their ends at the latest, in milliseconds since `opened`; 0 for a slot that is free.
+    latest: Mutex<Vec<u64>>,
+    /// Streams come one beside the other, and no head is followed.
+    multiplexed: AtomicBool,
     refused: Mutex<Option<(u64, Violation)>>,
     server_name: OnceLock<String>,
 }
@@ -66,6 +70,8 @@ pub struct ConnTimes {
 impl Conn {
     /// A connection that was just accepted and is expected to send a head.
     pub fn new(peer: SocketAddr, tls: bool) -> Conn {
+        // An IPv4 client of an IPv6 socket is an IPv4 client.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Conn {
             peer,
             tls,
@@ -75,6 +81,8 @@ impl Conn {
             stalled: AtomicU64::new(0),
             begun: AtomicU64::new(0),
             busy: AtomicU64::new(0),
+            latest: Mutex::default(),
+            multiplexed: AtomicBool::new(false),
             refused: Mutex::new(None),
             server_name: OnceLock::new(),
         }
@@ -101,6 +109,10 @@ impl Conn {
         }
     }
 
+    pub(super) fn multiplex(&self) {
+        self.multiplexed.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn stall(&self, stalled: bool) {
         let was = self.stalled.load(Ordering::Relaxed);
         if stalled && was == 0 {
@@ -118,11 +130,29 @@ impl Conn {
     pub fn begin(&self) -> Option<Violation> {
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         self.busy.fetch_add(1, Ordering::Relaxed);
+        if self.multiplexed.load(Ordering::Relaxed) {
+            self.enter(Phase::Idle);
+        }
         self.refused.lock().filter(|(refused, _)| *refused == number).map(|(_, violation)| violation)
     }
 
-    /// Ends a request.
-    pub fn end(&self) {
+    /// Notes when a request has to be over, whatever its client and its instance do. Gives the note's number.
+    pub fn limit(&self, time: Duration) -> usize {
+        let end = self.now().saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).max(1);
+        let mut latest = self.latest.lock();
+        if let Some((number, slot)) = latest.iter_mut().enumerate().find(|(_, end)| **end == 0) {
+            *slot = end;
+            return number;
+        }
+        latest.push(end);
+        latest.len() - 1
+    }
+
+    /// Ends a request, and its note.
+    pub fn end(&self, note: usize) {
+        if let Some(slot) = self.latest.lock().get_mut(note) {
+            *slot = 0;
+        }
         self.busy.fetch_sub(1, Ordering::Relaxed);
         self.since.store(self.now(), Ordering::Relaxed);
     }
@@ -145,12 +175,17 @@ impl Conn {
             0 => times.stall,
             since => left(since - 1, times.stall).ok_or(Overdue::Stalled)?,
         };
+        // A client that takes nothing of a stream keeps its answer from being looked at, but not from ending here.
+        if self.latest.lock().iter().any(|end| (1..=now).contains(end)) {
+            return Err(Overdue::Stalled);
+        }
         let since = self.since.load(Ordering::Relaxed);
         let busy = self.busy.load(Ordering::Relaxed) > 0;
         let phase = match self.phase.load(Ordering::Relaxed) {
             _ if busy => times.header.min(times.idle),
             1 => left(since, times.header).ok_or(Overdue::Head)?,
-            2 => times.header.min(times.idle),
+            // The request is over and the rest of its body is nobody's.
+            2 => left(since, times.header.min(times.idle)).ok_or(Overdue::Idle)?,
             _ => left(since, times.idle).ok_or(Overdue::Idle)?,
         };
         Ok(stalled.min(phase).max(Duration::from_millis(5)))

@@ -59,8 +59,7 @@ impl<I> Guard<I> {
     /// Lets everything pass, first these bytes.
     pub fn open(io: I, conn: Arc<Conn>, first: BytesMut) -> Guard<I> {
         let free = first.len();
-        // No head is waited for: between two streams the connection is idle.
-        conn.enter(Phase::Idle);
+        conn.multiplex();
         Guard { io, conn, mode: Mode::Open, held: first, free, linger: None }
     }
 

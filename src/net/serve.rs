@@ -63,6 +63,8 @@ pub struct Protocol {
 
 /// The client connection preface of HTTP/2 (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Time for an idle client to take its leave.
+const LEAVE: Duration = Duration::from_secs(1);
 /// Bytes of one connection's read and write buffers, each.
 const BUFFER: usize = 256 * 1024;
 
@@ -216,6 +218,11 @@ impl Protocol {
                 }
                 () = timer.as_mut() => match conn.overdue(self.times) {
                     Ok(left) => timer.as_mut().reset((Instant::now() + left).into()),
+                    Err(Overdue::Idle) if !draining => {
+                        draining = true;
+                        shut_down(connection.as_mut());
+                        timer.as_mut().reset((Instant::now() + LEAVE).into());
+                    }
                     Err(Overdue::Idle) => return,
                     Err(Overdue::Head) => return self.slow_client.with_label_values(&["header"]).inc(),
                     Err(Overdue::Stalled) => return self.slow_client.with_label_values(&["write"]).inc(),

@@ -89,7 +89,6 @@ pub(super) async fn dispatch(
             Some(Err(error)) => error,
             None => return Err(Reason::InstanceTooSlow.into()),
         };
-        let more = attempt < TRIES && deployment.retries.spend();
         let (reason, back) = match error {
             ExchangeError::Connect(ConnectError::Failed, back) => (Reason::ConnectFailed, Some(*back)),
             ExchangeError::Connect(ConnectError::TimedOut, back) => (Reason::ConnectTimedOut, Some(*back)),
@@ -101,9 +100,9 @@ pub(super) async fn dispatch(
             ExchangeError::Send(SendError::Protocol) => (Reason::InstanceProtocol, None),
             ExchangeError::Send(SendError::RequestBody) => (Reason::BodyBroken, None),
         };
-        match back.filter(|_| more) {
-            Some(back) => request = back,
-            None => return Err(reason.into()),
+        match back {
+            Some(back) if attempt < TRIES && deployment.retries.spend() => request = back,
+            _ => return Err(reason.into()),
         }
         deployment.metrics.retries.inc();
         last = Some(instance);

@@ -19,8 +19,9 @@ use super::{aim, dispatch, respond, worker};
 use crate::gate::Gate;
 use crate::gate::fault::{Fault, Reason};
 use crate::gate::matching;
+use crate::identity::endpoint_key::KeySlot;
 use crate::net::conn::Conn;
-use crate::net::framing::Violation;
+use crate::net::framing::{HeadLimits, Violation};
 use crate::net::serve::Service;
 use crate::routing::SnapshotCell;
 use crate::settings::ModelErrors;
@@ -30,6 +31,8 @@ use crate::upstream::RequestBody;
 /// What the data plane goes by, besides snapshot and gate.
 #[derive(Debug, Clone)]
 pub struct Rules {
+    /// Bounds of a head.
+    pub head: HeadLimits,
     /// Bytes of a request body.
     pub request_body: u64,
     /// Time without a byte of it.
@@ -67,7 +70,7 @@ impl Service for Pipeline {
         let request_id = HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("-"));
         let client = client_address(&head, conn, &self.rules.trusted_proxies);
         let mut record = Box::new(Record::begin(self.sink.clone(), client, request_id, &head));
-        let pending = Pending(conn);
+        let pending = Pending { conn, note: conn.limit(self.rules.request_total) };
         let steps = AssertUnwindSafe(self.steps(conn, violation, head, body, &mut record)).catch_unwind();
         let result = steps.await.unwrap_or_else(|_| {
             self.sink.metrics.panics.inc();
@@ -86,19 +89,23 @@ impl Service for Pipeline {
 }
 
 /// A request that has no answer yet; if it never gets one, its connection is told.
-struct Pending<'a>(&'a Arc<Conn>);
+struct Pending<'a> {
+    conn: &'a Arc<Conn>,
+    note: usize,
+}
 
 impl Pending<'_> {
-    fn keep(self) -> Arc<Conn> {
-        let conn = self.0.clone();
+    /// Hands the request on to its answer.
+    fn keep(self) -> (Arc<Conn>, usize) {
+        let kept = (self.conn.clone(), self.note);
         std::mem::forget(self);
-        conn
+        kept
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.0.end();
+        self.conn.end(self.note);
     }
 }
 
@@ -132,7 +139,7 @@ impl Pipeline {
         record.client_request_id = client_request_id(&head.headers);
 
         // receive: a head with one reading
-        let received = receive(&head, conn)?;
+        let received = receive(&head, conn, &self.rules.head)?;
 
         // match: one snapshot, read once and kept to the end
         let snapshot = self.snapshot.fresh().ok_or(Fault::new(Reason::SnapshotTooOld))?;
@@ -142,8 +149,9 @@ impl Pipeline {
 
         // authenticate, authorize: who calls, and may they score it
         let who = self.gate.authenticate(endpoint, &head.headers, record.peer).await?;
-        let permit = self.gate.authorize(&snapshot, endpoint, who).await?;
+        let permit = self.gate.authorize(&snapshot, who).await?;
         record.caller = permit.caller().cloned();
+        record.key = permit.key().map(KeySlot::as_str);
 
         // aim: the deployment and the path on it
         let deployment = aim::aim(endpoint, &head.headers, worker::index())?;
@@ -199,6 +207,7 @@ impl Pipeline {
             deadline: latest,
             timer: None,
             last: begun,
+            waits: false,
             ended: false,
         };
         Ok((head, relay))

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::header::{EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, Version};
 use ipnet::IpNet;
 
 use crate::gate::fault::{Fault, Reason};
 use crate::net::conn::Conn;
-use crate::net::framing::{Violation, is_host, is_target};
+use crate::net::framing::{HeadLimits, Violation, is_host, is_target};
 
 /// What the steps after this one go by.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) fn refused(violation: Violation) -> Fault {
 }
 
 /// Checks a head.
-pub(super) fn receive<'a>(head: &'a Parts, conn: &Conn) -> Result<Received<'a>, Fault> {
+pub(super) fn receive<'a>(head: &'a Parts, conn: &Conn, limits: &HeadLimits) -> Result<Received<'a>, Fault> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Fault::new(Reason::MethodNotAllowed).close());
     }
@@ -47,10 +47,8 @@ pub(super) fn receive<'a>(head: &'a Parts, conn: &Conn) -> Result<Received<'a>, 
         return Err(Fault::new(Reason::ExpectationFailed).close());
     }
     let path = head.uri.path();
-    if head.version == Version::HTTP_2
-        && !head.uri.path_and_query().is_some_and(|target| is_target(target.as_str().as_bytes()))
-    {
-        return Err(malformed("target"));
+    if head.version == Version::HTTP_2 {
+        check_unfollowed(head, limits)?;
     }
     check_path(path).map_err(malformed)?;
     let host = host_of(authority);
@@ -63,6 +61,29 @@ pub(super) fn receive<'a>(head: &'a Parts, conn: &Conn) -> Result<Received<'a>, 
         return Err(Fault::new(Reason::Misdirected));
     }
     Ok(Received { authority, host, path })
+}
+
+/// What the guard checks of an HTTP/1 head, for one that it did not follow.
+fn check_unfollowed(head: &Parts, limits: &HeadLimits) -> Result<(), Fault> {
+    let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    if target.len() > limits.line {
+        return Err(Fault::new(Reason::UriTooLong));
+    }
+    let field = |(name, value): (&http::HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    let too_large = head.headers.iter().any(|pair| field(pair) > limits.field);
+    if too_large
+        || head.headers.len() > limits.count
+        || head.headers.iter().map(field).sum::<usize>() > limits.fields
+    {
+        return Err(Fault::new(Reason::HeadersTooLarge));
+    }
+    if !is_target(target.as_bytes()) {
+        return Err(malformed("target"));
+    }
+    if head.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(malformed("content_length"));
+    }
+    Ok(())
 }
 
 /// The one authority of a request: `Host`, or `:authority`, or both if they are the same (RFC 9112 section 3.2, RFC 9113 section 8.3.1).

@@ -24,7 +24,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub struct Answer {
     from: From,
     record: Box<Record>,
-    conn: Arc<Conn>,
+    /// The connection, and the number of its note about this request.
+    conn: (Arc<Conn>, usize),
 }
 
 #[derive(Debug)]
@@ -49,12 +50,18 @@ pub(super) struct Relay {
     /// Made at the first wait, and set again only when it fires.
     pub(super) timer: Option<Pin<Box<Sleep>>>,
     pub(super) last: Instant,
+    /// It is the instance that is waited for.
+    pub(super) waits: bool,
     pub(super) ended: bool,
 }
 
 impl Relay {
     /// True once the answer has taken too long.
     fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.waits {
+            self.waits = true;
+            self.last = Instant::now();
+        }
         loop {
             let due = (self.last + self.idle).min(self.deadline);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
@@ -70,12 +77,12 @@ impl Relay {
 }
 
 impl Answer {
-    pub(super) fn of_gateway(body: Bytes, mut record: Box<Record>, conn: Arc<Conn>) -> Answer {
+    pub(super) fn of_gateway(body: Bytes, mut record: Box<Record>, conn: (Arc<Conn>, usize)) -> Answer {
         record.response_bytes = body.len() as u64;
         Answer { from: From::Gateway((!body.is_empty()).then_some(body)), record, conn }
     }
 
-    pub(super) fn of_instance(relay: Relay, record: Box<Record>, conn: Arc<Conn>) -> Answer {
+    pub(super) fn of_instance(relay: Relay, record: Box<Record>, conn: (Arc<Conn>, usize)) -> Answer {
         Answer { from: From::Instance(Box::new(relay)), record, conn }
     }
 }
@@ -95,9 +102,7 @@ impl Body for Answer {
         };
         match Pin::new(&mut relay.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                if relay.timer.is_some() {
-                    relay.last = Instant::now();
-                }
+                relay.waits = false;
                 if let Some(data) = frame.data_ref() {
                     answer.record.response_bytes += data.len() as u64;
                 }
@@ -146,6 +151,7 @@ impl Drop for Answer {
                 self.record.reason = Some("client_gone");
             }
         }
-        self.conn.end();
+        let (conn, note) = &self.conn;
+        conn.end(*note);
     }
 }

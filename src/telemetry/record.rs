@@ -62,6 +62,8 @@ pub struct Record {
     pub metrics: Option<Arc<DeploymentMetrics>>,
     /// Who called.
     pub caller: Option<Arc<Caller>>,
+    /// Which of the endpoint's keys was used.
+    pub key: Option<&'static str>,
     /// The status that was sent; none if the client was gone before.
     pub status: Option<StatusCode>,
     /// Why the gateway answered itself, or why the answer broke off.
@@ -110,6 +112,7 @@ impl Record {
             deployment: None,
             metrics: None,
             caller: None,
+            key: None,
             status: None,
             reason: None,
             detail: None,
@@ -160,6 +163,7 @@ impl Record {
             request_duration_ms: since(self.request_done),
             response_duration_ms: since(self.response_begun),
             auth_mode: endpoint.map(|e| e.auth_mode),
+            key_slot: self.key,
             principal_id: caller.map(|c| c.object_id.to_string()),
             tenant_id: caller.and_then(|c| c.tenant).map(|tenant| tenant.to_string()),
             app_id: caller.and_then(|c| c.app_id.clone()),

@@ -114,6 +114,7 @@ pub struct RequestBody {
     pace: Duration,
     /// Made at the first wait, and set again only when it fires.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Since when the client is waited for.
     last: Option<Instant>,
 }
 
@@ -172,9 +173,7 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(frame) => frame,
             };
-            if body.timer.is_some() {
-                body.last = Some(Instant::now());
-            }
+            body.last = None;
             let data = match frame {
                 None => {
                     body.flow.pass(Turn::Ended(Instant::now()));
