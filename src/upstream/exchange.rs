@@ -14,7 +14,7 @@ use super::body::RequestBody;
 pub enum SendError {
     /// Nothing of the request was written; here it is back.
     NotSent(Box<Request<RequestBody>>),
-    /// The connection broke before a byte of the response came; the instance may have seen the request.
+    /// The connection broke before the head of the response was whole; the instance may have seen the request.
     Broken,
     /// The instance answered something that is not sound HTTP.
     Protocol,

@@ -166,7 +166,7 @@ impl Pool {
         let mut builder = http1::Builder::new();
         builder.max_headers(self.bounds.header_count).max_header_size(self.bounds.header_bytes);
         let (handle, connection) = builder.handshake(stream).await.map_err(|_| ConnectError::Failed)?;
-        // Ends by itself: when its handle is dropped, when the instance closes, when the idle time is over.
+        // Ends when its handle is dropped (`take` and `sweep` drop what was idle too long) or the instance closes.
         tokio::spawn(connection);
         Ok(Handle::Http1(handle))
     }
