@@ -5,7 +5,7 @@
 //! | rank | modules | |
 //! |---|---|---|
 //! | 0 | [`model`], [`clock`] | nouns and time: no I/O, no async |
-//! | 1 | [`rbac`], [`yaml`] | rules: who may do what; documents with places |
+//! | 1 | [`rbac`], [`forms`] | rules: who may do what; documents with places |
 //! | 2 | [`settings`] | what an operator can set |
 //! | 3 | [`identity`], [`store`] | who calls; what is kept |
 //! | 4 | [`telemetry`] | what the gateway says about itself |
@@ -33,6 +33,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod dev;
+pub mod forms;
 pub mod gate;
 pub mod identity;
 pub mod model;
@@ -46,4 +47,4 @@ pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
-pub mod yaml;
+

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::model::role::PrincipalId;
 use crate::model::scope::{Scope, WorkspaceRef};
 use crate::rbac::ManagementGroups;
-use crate::yaml::{Form, Mistakes, Reading, parse_all};
+use crate::forms::{Form, Mistakes, Reading, parse_all};
 
 pub use data_plane::{DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
 pub use identity::{Entra, Identity, OidcIssuer};

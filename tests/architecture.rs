@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Modules by rank; each uses lower ranks only.
 const RANKS: &[&[&str]] = &[
     &["model", "clock"],
-    &["rbac", "yaml"],
+    &["rbac", "forms"],
     &["settings"],
     &["identity", "store"],
     &["telemetry"],
@@ -22,7 +22,7 @@ const RANKS: &[&[&str]] = &[
 ];
 
 /// Modules that decide and therefore wait for nothing, read no clock and open no socket.
-const PURE: &[&str] = &["model", "rbac", "yaml"];
+const PURE: &[&str] = &["model", "rbac", "forms"];
 
 /// Lines of code that fit in the head; tests are not counted.
 const LONGEST: usize = 500;

@@ -12,7 +12,7 @@ use crate::model::resource::Resource;
 use crate::model::role::RoleAssignment;
 use crate::rbac::builtin;
 use crate::store::{Change, Contents, Expect, Manager, Stored};
-use crate::yaml::{Mistake, Mistakes};
+use crate::forms::{Mistake, Mistakes};
 
 /// What the store has to change, and how it looks afterwards.
 #[derive(Debug)]

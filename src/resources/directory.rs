@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::Document;
 use crate::settings::Workspace;
-use crate::yaml::{Mistake, Mistakes, Reading, parse_all};
+use crate::forms::{Mistake, Mistakes, Reading, parse_all};
 
 /// The deepest directory that is looked into, and the most files that are read.
 const MAX_DEPTH: usize = 8;

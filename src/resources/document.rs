@@ -14,7 +14,7 @@ use crate::model::role::{DenyAssignment, Permission, PrincipalId, PrincipalType,
 use crate::model::scope::{Scope, WorkspaceRef};
 use crate::model::traffic::Traffic;
 use crate::settings::Workspace;
-use crate::yaml::{Form, Millis, Node, Reading};
+use crate::forms::{Form, Millis, Node, Reading};
 
 /// What a document describes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::model::names::EndpointName;
-use crate::yaml::Form;
+use crate::forms::Form;
 
 /// The listener that clients call.
 #[derive(Debug, Clone)]

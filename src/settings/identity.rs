@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::yaml::Form;
+use crate::forms::Form;
 
 /// Whose tokens are accepted.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::yaml::Form;
+use crate::forms::Form;
 
 macro_rules! limits {
     ($($name:ident: $type:ty = $default:expr, $min:expr, $max:expr, $doc:literal;)*) => {

@@ -21,6 +21,7 @@ pub struct Reading {
     used_env: RefCell<Vec<String>>,
     mistakes: RefCell<Vec<Mistake>>,
     describing: bool,
+    lenient: bool,
 }
 
 impl Reading {
@@ -33,7 +34,13 @@ impl Reading {
             used_env: RefCell::default(),
             mistakes: RefCell::default(),
             describing: false,
+            lenient: false,
         }
+    }
+
+    /// A reading of a request body: names in any case, and names that nobody asks for are let stand.
+    pub fn of_body() -> Reading {
+        Reading { lenient: true, ..Reading::of("body") }
     }
 
     /// A reading in which a variable `{prefix}__SECTION__FIELD` overrides `section.field`.
@@ -138,7 +145,7 @@ impl<'a> Form<'a> {
             }
             _ => {}
         }
-        Form { reading, path, at: node.map(|node| node.at), fields, asked: RefCell::default(), closed: true }
+        Form { reading, path, at: node.map(|node| node.at), fields, asked: RefCell::default(), closed: !reading.lenient }
     }
 
     fn child_path(&self, key: &str) -> String {
@@ -149,19 +156,23 @@ impl<'a> Form<'a> {
         self.asked.borrow_mut().push((key, schema));
         self.fields
             .iter()
-            .find(|(name, ..)| name == key)
+            .find(|(name, ..)| self.is(name, key))
             .map(|(.., node)| node)
             .filter(|node| !node.is_null())
     }
 
+    fn is(&self, name: &str, key: &str) -> bool {
+        name == key || (self.reading.lenient && name.eq_ignore_ascii_case(key))
+    }
+
     /// Whether the field is written down.
     pub fn has(&self, key: &str) -> bool {
-        self.fields.iter().any(|(name, _, node)| name == key && !node.is_null())
+        self.fields.iter().any(|(name, _, node)| self.is(name, key) && !node.is_null())
     }
 
     /// Notes a mistake about a field (or, with an empty key, about the whole mapping).
     pub fn wrong(&self, key: &str, problem: impl Into<String>, hint: Option<&str>) {
-        let at = self.fields.iter().find(|(name, ..)| name == key).map(|(.., node)| node.at).or(self.at);
+        let at = self.fields.iter().find(|(name, ..)| self.is(name, key)).map(|(.., node)| node.at).or(self.at);
         let field = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
         let (problem, hint) = (problem.into(), hint.map(str::to_owned));
         let source = self.reading.file.clone();
@@ -424,7 +435,7 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::yaml::parse_all;
+    use crate::forms::parse_all;
 
     fn read(text: &str, env: &[(&str, &str)]) -> (Option<u16>, Vec<String>) {
         let nodes = parse_all("f.yaml", text).unwrap();

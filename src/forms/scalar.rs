@@ -133,3 +133,31 @@ impl Scalar for Seconds {
         json!({"type": "integer", "minimum": 0})
     }
 }
+
+/// A duration in the form of ISO 8601, as ARM writes them: `PT1M30S`, `PT0.5S`.
+#[derive(Debug, Clone, Copy)]
+pub struct IsoDuration(pub Duration);
+
+impl Scalar for IsoDuration {
+    fn read(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a duration such as PT90S or PT0.5S");
+        let duration: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+        let duration = Duration::try_from(duration).map_err(|_| wrong())?;
+        if text.starts_with(['P', 'p']) { Ok(IsoDuration(duration)) } else { Err(wrong()) }
+    }
+    fn schema() -> Value {
+        json!({"type": "string", "pattern": "^P"})
+    }
+}
+
+impl std::fmt::Display for IsoDuration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (seconds, rest) = (self.0.as_secs(), self.0.subsec_nanos());
+        if rest == 0 {
+            write!(f, "PT{seconds}S")
+        } else {
+            let fraction = format!("{rest:09}");
+            write!(f, "PT{seconds}.{}S", fraction.trim_end_matches('0'))
+        }
+    }
+}
