@@ -164,14 +164,14 @@ fn request(c: &mut Criterion) {
          request_settings: {{ max_concurrent_requests_per_instance: 64 }}\nbackend: {{ urls: [ 'http://{target}' ] }}\n"
     );
     std::fs::write(resources.join("bench.yaml"), both).unwrap();
-    let text = "data_plane: { listen: '127.0.0.1:0', single_endpoint: bench, workers: 1 }\nadmin: { listen: '127.0.0.1:0' }\n\
+    let text = "data_plane: { listen: '127.0.0.1:0', single_endpoint: bench, workers: 1 }\ncontrol_plane: { listen: '127.0.0.1:0' }\nadmin: { listen: '127.0.0.1:0' }\n\
                 store: memory\nresources: resources\nlogs: { access: false }\n";
     let settings = Settings::parse("bench.yaml", text, directory.path(), std::iter::empty()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let gateway = runtime.block_on(Gateway::start(settings)).unwrap();
     let key = runtime.block_on(async {
         let contents = gateway.store().contents().await.unwrap();
-        contents.resources.iter().find_map(|stored| match &stored.resource {
+        contents.iter().find_map(|stored| match &stored.resource {
             scoregate::model::resource::Resource::Endpoint(e) => Some(
                 endpoint_key::reveal(gateway.vault(), &e.scope().unwrap(), "primary", &e.keys.primary)
                     .unwrap(),

@@ -43,6 +43,11 @@ impl Clock for ManualClock {
     }
 }
 
+/// A time in seconds since the Unix epoch as RFC 3339.
+pub fn rfc3339(unix: i64) -> String {
+    jiff::Timestamp::from_second(unix).unwrap_or_default().to_string()
+}
+
 /// Milliseconds between two instants, saturating.
 pub fn millis(from: Instant, to: Instant) -> f64 {
     to.saturating_duration_since(from).as_secs_f64() * 1000.0

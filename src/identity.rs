@@ -3,6 +3,7 @@
 //! [`credential`] reads the one place where a credential may be. [`token`] judges tokens by the keys that
 //! [`keys`] holds for each issuer; [`endpoint_key`] compares keys. Nothing here decides what a caller may do.
 
+pub mod aml_token;
 pub mod caller;
 pub mod claims;
 pub mod credential;

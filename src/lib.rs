@@ -8,7 +8,7 @@
 //! | 1 | [`rbac`], [`forms`] | rules: who may do what; documents with places |
 //! | 2 | [`settings`] | what an operator can set |
 //! | 3 | [`identity`], [`store`] | who calls; what is kept |
-//! | 4 | [`telemetry`] | what the gateway says about itself |
+//! | 4 | [`telemetry`], [`arm`] | what the gateway says about itself; the shapes of Azure Resource Manager |
 //! | 5 | [`net`], [`upstream`], [`resources`] | the way in; the way to instances; resources as files |
 //! | 6 | [`routing`] | the snapshot: everything that a request needs, in tables |
 //! | 7 | [`gate`], [`publish`] | the decision about a request; from the store to the snapshot |
@@ -30,6 +30,7 @@
 )]
 
 pub mod app;
+pub mod arm;
 pub mod cli;
 pub mod clock;
 pub mod dev;
@@ -47,4 +48,3 @@ pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
-

@@ -1,9 +1,13 @@
 //! The nouns: names, scopes, endpoints, deployments, traffic, roles. Valid by construction, no I/O.
 
+pub mod asset;
+pub mod audit;
 pub mod deployment;
 pub mod endpoint;
 pub mod names;
 pub mod resource;
 pub mod role;
 pub mod scope;
+pub mod token_key;
 pub mod traffic;
+pub mod workspace;

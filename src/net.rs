@@ -6,5 +6,6 @@ pub mod conn;
 pub mod framing;
 pub mod guard;
 pub mod listener;
+pub mod own_ca;
 pub mod serve;
 pub mod tls;

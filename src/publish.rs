@@ -2,15 +2,19 @@
 //! If that fails, the last good snapshot stays in force and says so.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::clock::{Clock, rfc3339};
 use crate::identity::vault::Vault;
+use crate::model::audit::Deed;
+use crate::model::deployment::Deployment;
 use crate::resources::{ConvergeError, Directory, converge};
 use crate::routing::{CompileError, Compiler, Snapshot, SnapshotCell};
-use crate::store::{Revision, Store, StoreError};
+use crate::store::{Batch, Contents, Revision, Store, StoreError};
 use crate::telemetry::health::{Health, State};
 use crate::telemetry::metrics::Metrics;
 
@@ -44,8 +48,10 @@ pub struct Publisher {
     store: Arc<dyn Store>,
     compiler: Compiler,
     cell: Arc<SnapshotCell>,
+    contents: ArcSwap<Contents>,
     health: Health,
     metrics: Metrics,
+    clock: Arc<dyn Clock>,
     in_force: watch::Sender<Revision>,
 }
 
@@ -57,17 +63,19 @@ impl Publisher {
         compiler: Compiler,
         health: Health,
         metrics: Metrics,
+        clock: Arc<dyn Clock>,
         max_age: Duration,
     ) -> Result<Publisher, PublishError> {
         let contents = store.contents().await?;
-        let resources = contents.resources.iter().map(|stored| &stored.resource);
+        let resources = contents.iter().map(|stored| &stored.resource);
         let (first, problem) = match compiler.compile(contents.revision, resources, None) {
             Ok(first) => (first, None),
             Err(problem) => (compiler.compile(0, std::iter::empty(), None)?, Some(problem)),
         };
         let in_force = watch::Sender::new(first.revision);
         let cell = Arc::new(SnapshotCell::new(first, max_age));
-        let publisher = Publisher { store, compiler, cell, health, metrics, in_force };
+        let contents = ArcSwap::from_pointee(contents);
+        let publisher = Publisher { store, compiler, cell, contents, health, metrics, clock, in_force };
         publisher.tell(&publisher.cell.load());
         if let Some(problem) = problem {
             error!(error = %problem, "the stored resources do not make a snapshot; nothing is served until they do");
@@ -79,6 +87,16 @@ impl Publisher {
     /// The snapshot in force.
     pub fn cell(&self) -> &Arc<SnapshotCell> {
         &self.cell
+    }
+
+    /// Everything in the store, as of the snapshot in force or a moment before.
+    pub fn contents(&self) -> Arc<Contents> {
+        self.contents.load_full()
+    }
+
+    /// Whether a deployment could be put in force.
+    pub fn check(&self, deployment: &Deployment) -> Result<(), CompileError> {
+        self.compiler.check(deployment)
     }
 
     /// Follows the store for ever.
@@ -129,17 +147,38 @@ impl Publisher {
             return Ok(());
         }
         *bad = Some(revision);
-        let contents = self.store.contents().await?;
+        let contents = self.newer().await?;
         let previous = self.cell.load();
-        let each = contents.resources.iter().map(|stored| &stored.resource);
+        let each = contents.iter().map(|stored| &stored.resource);
         let next = self.compiler.compile(contents.revision, each, Some(&previous))?;
         drop(previous);
         self.tell(&next);
+        let revision = contents.revision;
+        self.contents.store(Arc::new(contents));
         self.cell.swap(next);
         *bad = None;
-        self.in_force.send_replace(contents.revision);
-        info!(revision = contents.revision, "resources are in force");
+        self.in_force.send_replace(revision);
+        info!(revision, "resources are in force");
         Ok(())
+    }
+
+    /// The store's contents now: what is known and what changed since, or everything if that cannot be told.
+    async fn newer(&self) -> Result<Contents, StoreError> {
+        let known = self.contents();
+        match self.store.since(known.revision).await? {
+            Some(delta) => Ok(known.after(delta)),
+            None => self.store.contents().await,
+        }
+    }
+
+    /// Commits a batch and waits until it is in force.
+    pub async fn commit(&self, batch: Batch) -> Result<Revision, PublishError> {
+        let revision = self.store.commit(batch).await?;
+        let began = Instant::now();
+        let in_force = tokio::time::timeout(IN_FORCE, self.wait_for(revision)).await;
+        in_force.map_err(|_| PublishError::Late(revision))?;
+        self.metrics.in_force.observe(began.elapsed().as_secs_f64());
+        Ok(revision)
     }
 
     fn tell(&self, snapshot: &Snapshot) {
@@ -168,9 +207,10 @@ impl Publisher {
         self.compiler.compile(contents.revision, converged.resources.iter(), Some(&self.cell.load()))?;
         let count = converged.changes.len();
         if count > 0 {
-            let revision = self.store.commit(converged.changes).await?;
-            let in_force = tokio::time::timeout(IN_FORCE, self.wait_for(revision)).await;
-            in_force.map_err(|_| PublishError::Late(revision))?;
+            let (part, action) = ("resources directory", "Scoregate.Gateway/resources/write");
+            let place = directory.path().display().to_string();
+            let deed = Deed::of_gateway(part, action, &place, rfc3339(self.clock.unix()));
+            self.commit(Batch { changes: converged.changes, deed }).await?;
         }
         Ok(count)
     }

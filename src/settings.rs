@@ -1,5 +1,6 @@
 //! The configuration file, read strictly into typed values: every mistake is told at once, with its place.
 
+mod control_plane;
 mod data_plane;
 mod identity;
 mod limits;
@@ -7,11 +8,13 @@ mod limits;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::forms::{Form, Mistakes, Reading, parse_all};
 use crate::model::role::PrincipalId;
 use crate::model::scope::{Scope, WorkspaceRef};
+use crate::model::workspace::Workspace;
 use crate::rbac::ManagementGroups;
-use crate::forms::{Form, Mistakes, Reading, parse_all};
 
+pub use control_plane::ControlPlane;
 pub use data_plane::{DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
 pub use identity::{Entra, Identity, OidcIssuer};
 pub use limits::Limits;
@@ -24,6 +27,8 @@ const ENV_PREFIX: &str = "SCOREGATE";
 pub struct Settings {
     /// The listener that clients call.
     pub data_plane: DataPlane,
+    /// The listener on which resources are managed.
+    pub control_plane: ControlPlane,
     /// The listener for operators: health and metrics.
     pub admin: SocketAddr,
     /// Where resources are kept.
@@ -44,17 +49,6 @@ pub struct Settings {
     pub limits: Limits,
     /// What is logged.
     pub logs: Logs,
-    /// Fields that were understood but have no effect in this version.
-    pub warnings: Vec<String>,
-}
-
-/// A workspace and where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workspace {
-    /// Its three names.
-    pub place: WorkspaceRef,
-    /// Azure's region; free text here.
-    pub location: String,
 }
 
 /// What is logged.
@@ -150,21 +144,8 @@ impl Settings {
     }
 
     fn read(form: &Form<'_>, base: &Path) -> Settings {
-        let mut warnings = Vec::new();
-        form.section(
-            "control_plane",
-            "The ARM-shaped REST API. Read for its public_url; not served by this version.",
-            |f| {
-                for key in ["listen", "tls"] {
-                    if f.carried(key).is_some() {
-                        warnings.push(format!(
-                            "control_plane.{key}: this version serves no control plane; use `resources:`"
-                        ));
-                    }
-                }
-                f.carried("public_url");
-            },
-        );
+        let control_plane =
+            form.section("control_plane", "The ARM-shaped REST API.", |f| ControlPlane::read(f, base));
         let data_plane =
             form.section("data_plane", "The listener that clients call.", |f| DataPlane::read(f, base));
         let admin =
@@ -200,6 +181,7 @@ impl Settings {
         let owners = owners.into_iter().map(PrincipalId).collect();
         Settings {
             data_plane,
+            control_plane,
             admin,
             store,
             master_key,
@@ -210,7 +192,6 @@ impl Settings {
             resources,
             limits,
             logs,
-            warnings,
         }
     }
 
@@ -241,18 +222,16 @@ impl Settings {
             if let Err(error) = place.scope() {
                 f.wrong("name", error.to_string(), None);
             }
-            Some(Workspace { place, location })
+            Some(named(place, location))
         });
         let mut workspaces: Vec<Workspace> = listed.into_iter().flatten().collect();
         if workspaces.is_empty() {
-            workspaces.push(Workspace {
-                place: WorkspaceRef {
-                    subscription: uuid::Uuid::nil().to_string(),
-                    resource_group: "default".to_owned(),
-                    name: "default".to_owned(),
-                },
-                location: "local".to_owned(),
-            });
+            let place = WorkspaceRef {
+                subscription: uuid::Uuid::nil().to_string(),
+                resource_group: "default".to_owned(),
+                name: "default".to_owned(),
+            };
+            workspaces.push(named(place, "local".to_owned()));
         }
         workspaces
     }
@@ -283,6 +262,12 @@ impl Settings {
         }
         tree
     }
+}
+
+/// A workspace that the settings make.
+fn named(place: WorkspaceRef, location: String) -> Workspace {
+    let (friendly_name, description, tags) = Default::default();
+    Workspace { place, location, friendly_name, description, tags }
 }
 
 #[cfg(test)]

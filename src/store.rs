@@ -1,17 +1,24 @@
-//! Where resources are kept: durable before acknowledged, changed in whole batches, followed by a feed.
+//! Where resources are kept: durable before acknowledged, changed in whole batches, followed by a feed. Every batch
+//! leaves a record of who did it, chained to the one before, in the same transaction.
 
+pub mod chain;
 #[cfg(test)]
 mod conformance;
+mod contents;
 mod sqlite;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use uuid::Uuid;
 
+use crate::model::audit::{Deed, Record, System};
 use crate::model::resource::Resource;
 use crate::model::scope::Scope;
 
+pub use contents::{Contents, Delta};
 pub use sqlite::SqliteStore;
 
 /// The number of a state of the store; goes up with every batch.
@@ -44,6 +51,8 @@ pub struct Stored {
     pub revision: Revision,
     /// Who keeps it.
     pub manager: Manager,
+    /// Who made and changed it.
+    pub system: System,
 }
 
 /// What a change expects to find; anything else is a conflict, and nothing of the batch is done.
@@ -53,6 +62,8 @@ pub enum Expect {
     Anything,
     /// Nothing.
     Absent,
+    /// Something.
+    Present,
     /// The resource as of this revision.
     At(Revision),
 }
@@ -64,15 +75,19 @@ pub enum Change {
     Put(Box<Resource>, Manager, Expect),
     /// Removes one.
     Delete(Scope, Expect),
+    /// Removes one and everything whose id begins with its: an endpoint's deployments, and the grants at them.
+    DeleteTree(Scope, Expect),
+    /// Changes nothing, but is a conflict unless this is so: what a change relies on elsewhere.
+    Require(Scope, Expect),
 }
 
-/// Everything in the store, as of one revision.
+/// Changes that are made together, and who makes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contents {
-    /// That revision.
-    pub revision: Revision,
-    /// Every resource, in the order of their ids.
-    pub resources: Vec<Stored>,
+pub struct Batch {
+    /// The changes; none for a deed that changes nothing, such as the reading of a key.
+    pub changes: Vec<Change>,
+    /// Who makes them, for the audit.
+    pub deed: Deed,
 }
 
 /// Why the store did not do it. Nothing was changed.
@@ -83,6 +98,14 @@ pub enum StoreError {
     Conflict {
         /// What was to be changed.
         id: Scope,
+    },
+    /// Another resource has what is unique.
+    #[error("`{holder}` already has what `{id}` would have to be alone in having")]
+    Taken {
+        /// What was to be written.
+        id: Scope,
+        /// Who has it.
+        holder: String,
     },
     /// The store cannot be reached or does not answer.
     #[error("the store is not available: {0}")]
@@ -107,21 +130,40 @@ pub enum StoreError {
     },
 }
 
+/// An audit record as it is kept: its text and the hash that chains it to the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its number.
+    pub sequence: u64,
+    /// The record as JSON, byte for byte what was hashed.
+    pub text: String,
+    /// Its hash.
+    pub hash: [u8; 32],
+}
+
 /// A store of resources.
 ///
 /// Every method may be cancelled: a batch is then either done whole or not at all.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Makes all of these changes or none, durably, and gives the new revision.
-    async fn commit(&self, changes: Vec<Change>) -> Result<Revision, StoreError>;
+    /// Makes all of these changes or none, with their record, durably, and gives the revision they led to.
+    async fn commit(&self, batch: Batch) -> Result<Revision, StoreError>;
     /// One resource.
-    async fn get(&self, id: &Scope) -> Result<Option<Stored>, StoreError>;
+    async fn get(&self, id: &Scope) -> Result<Option<Arc<Stored>>, StoreError>;
     /// Everything, as of one revision.
     async fn contents(&self) -> Result<Contents, StoreError>;
+    /// What changed after a revision; `None` if that is too long ago to be known.
+    async fn since(&self, revision: Revision) -> Result<Option<Delta>, StoreError>;
     /// The present revision; also tells whether the store answers.
     async fn revision(&self) -> Result<Revision, StoreError>;
     /// Tells of new revisions, of this process's own at once.
     fn feed(&self) -> watch::Receiver<Revision>;
     /// Remembers a value under a name unless there is one already, and gives the one that is remembered.
     async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError>;
+    /// Audit records after this number, oldest first, at most `most`.
+    async fn audit(&self, after: u64, most: u32) -> Result<Vec<AuditRow>, StoreError>;
+    /// Number and hash of the last audit record that the store remembers writing; `None` if there is none.
+    async fn audit_head(&self) -> Result<Option<(u64, [u8; 32])>, StoreError>;
+    /// The record of one operation.
+    async fn operation(&self, id: Uuid) -> Result<Option<Record>, StoreError>;
 }

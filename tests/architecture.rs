@@ -11,7 +11,7 @@ const RANKS: &[&[&str]] = &[
     &["rbac", "forms"],
     &["settings"],
     &["identity", "store"],
-    &["telemetry"],
+    &["telemetry", "arm"],
     &["net", "upstream", "resources"],
     &["routing"],
     &["gate", "publish"],

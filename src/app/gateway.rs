@@ -19,7 +19,7 @@ use crate::gate::matching::Addresses;
 use crate::gate::{Counts, Gate};
 use crate::identity::directory::Directory as GroupDirectory;
 use crate::identity::fetch::HttpFetch;
-use crate::identity::issuer::{Issuer, Transport};
+use crate::identity::issuer::{Issuer, Plane, Transport};
 use crate::identity::keys::{KeySource, KeyTimes, Refresher};
 use crate::identity::token::{TokenTimes, TokenVerifier};
 use crate::identity::vault::Vault;
@@ -36,6 +36,7 @@ use crate::rbac::builtin;
 use crate::resources::Directory;
 use crate::routing::Compiler;
 use crate::settings::{Limits, Settings, StoreUrl, TlsFiles};
+use crate::store::chain::Chain;
 use crate::store::{SqliteStore, Store};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::health::{Health, State};
@@ -73,13 +74,10 @@ impl Gateway {
         let (health, metrics) = (Health::default(), Metrics::new()?);
         metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let tasks = Tasks::default();
-        for warning in &settings.warnings {
-            warn!("{warning}");
-        }
         let (admin_address, admin_socket) = bind("admin", settings.admin, 1)?;
 
-        let store = open_store(&settings.store).await?;
         let vault = Arc::new(open_vault(&settings)?);
+        let store = open_store(&settings.store, &vault).await?;
         let fingerprint = vault.fingerprint();
         if store.remember("master-key", &fingerprint).await? != fingerprint {
             anyhow::bail!(
@@ -93,6 +91,7 @@ impl Gateway {
             compiler,
             health.clone(),
             metrics.clone(),
+            clock.clone(),
             settings.limits.snapshot_max_age,
         );
         let publisher = Arc::new(publisher.await.context("the stored resources cannot be put in force")?);
@@ -179,14 +178,17 @@ fn bind(
         .with_context(|| format!("the {what} cannot listen on {address}; free the port or choose another"))
 }
 
-async fn open_store(url: &StoreUrl) -> Result<Arc<dyn Store>, StartError> {
+/// Opens the store that the settings name.
+pub async fn open_store(url: &StoreUrl, vault: &Vault) -> Result<Arc<dyn Store>, StartError> {
+    let chain = Chain::new(vault.audit_key());
     Ok(match url {
-        StoreUrl::Sqlite(file) => Arc::new(SqliteStore::open(file).await?),
-        StoreUrl::Memory => Arc::new(SqliteStore::memory().await?),
+        StoreUrl::Sqlite(file) => Arc::new(SqliteStore::open(file, chain).await?),
+        StoreUrl::Memory => Arc::new(SqliteStore::memory(chain).await?),
     })
 }
 
-fn open_vault(settings: &Settings) -> Result<Vault, StartError> {
+/// Opens the master key that the settings name, or the one beside the store.
+pub fn open_vault(settings: &Settings) -> Result<Vault, StartError> {
     let beside = settings.store.directory().map(|directory| directory.join("master.key"));
     Ok(match (&settings.master_key, beside) {
         (Some(file), _) => Vault::open(file, false)?,
@@ -204,6 +206,7 @@ fn compiler(settings: &Settings, metrics: Metrics) -> Compiler {
         principal: *principal,
         principal_type: PrincipalType::User,
         condition: None,
+        description: "named under `owners` in the configuration".to_owned(),
     };
     Compiler {
         owners: settings.owners.iter().map(owner).collect(),
@@ -292,7 +295,7 @@ fn gate(
     };
     let data_plane = &settings.data_plane;
     Ok(Gate {
-        tokens: TokenVerifier::new(issuers, clock.clone(), times, limits.token_cache_bytes),
+        tokens: TokenVerifier::new(issuers, Plane::Data, clock.clone(), times, limits.token_cache_bytes),
         vault: vault.clone(),
         directory,
         failures: Failures::new(limits.failed_authentications),

@@ -15,9 +15,6 @@ pub(super) fn check(file: &Path) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    for warning in &settings.warnings {
-        complain(&format!("warning: {warning}"));
-    }
     if let Some(path) = &settings.resources {
         match Directory::new(path.clone(), settings.workspaces.clone()).read() {
             Ok(documents) => {

@@ -133,9 +133,9 @@ impl World {
     /// The primary key of an endpoint.
     pub(super) async fn key(&self, endpoint: &str) -> anyhow::Result<Zeroizing<String>> {
         let contents = self.gateway.store().contents().await?;
-        for stored in contents.resources {
-            if let Resource::Endpoint(found) = stored.resource
-                && found.name.key() == endpoint
+        for stored in contents.iter() {
+            if let Resource::Endpoint(found) = &stored.resource
+                && found.spec.name.key() == endpoint
             {
                 return Ok(endpoint_key::reveal(
                     self.gateway.vault(),

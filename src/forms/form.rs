@@ -145,7 +145,14 @@ impl<'a> Form<'a> {
             }
             _ => {}
         }
-        Form { reading, path, at: node.map(|node| node.at), fields, asked: RefCell::default(), closed: !reading.lenient }
+        Form {
+            reading,
+            path,
+            at: node.map(|node| node.at),
+            fields,
+            asked: RefCell::default(),
+            closed: !reading.lenient,
+        }
     }
 
     fn child_path(&self, key: &str) -> String {
@@ -172,7 +179,8 @@ impl<'a> Form<'a> {
 
     /// Notes a mistake about a field (or, with an empty key, about the whole mapping).
     pub fn wrong(&self, key: &str, problem: impl Into<String>, hint: Option<&str>) {
-        let at = self.fields.iter().find(|(name, ..)| self.is(name, key)).map(|(.., node)| node.at).or(self.at);
+        let at =
+            self.fields.iter().find(|(name, ..)| self.is(name, key)).map(|(.., node)| node.at).or(self.at);
         let field = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
         let (problem, hint) = (problem.into(), hint.map(str::to_owned));
         let source = self.reading.file.clone();

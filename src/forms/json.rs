@@ -39,7 +39,7 @@ fn without_trailing_commas(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     // A comma that only white space has followed so far.
     let mut comma = None;
-    let mut blank = Vec::new();
+    let (mut blank, mut last) = (Vec::new(), b'[');
     for (at, byte) in bytes.iter().enumerate() {
         if in_string {
             in_string = escaped || *byte != b'"';
@@ -61,7 +61,9 @@ fn without_trailing_commas(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
             }
             _ => {}
         }
-        comma = (*byte == b',').then_some(at);
+        // One comma, after a value: what else is there is for the parser to refuse.
+        comma = (*byte == b',' && !b"[{,:".contains(&last)).then_some(at);
+        last = *byte;
     }
     for at in blank {
         if let Some(byte) = text.get_mut(at) {
@@ -148,7 +150,8 @@ mod tests {
 
     #[test]
     fn what_microsofts_scripts_send_is_read() {
-        let node = parse_json(b"{\"a\": [1, 2.5, \"x,}\", null, true,], \"b\": {\"c\": \"\\\"],\",\n },}").unwrap();
+        let node =
+            parse_json(b"{\"a\": [1, 2.5, \"x,}\", null, true,], \"b\": {\"c\": \"\\\"],\",\n },}").unwrap();
         assert_eq!(node.to_json(), json!({"a": [1, 2.5, "x,}", null, true], "b": {"c": "\"],"}}));
         assert_eq!(parse_json(br#"{"n": "2"}"#).unwrap().to_json(), json!({"n": "2"}));
     }
@@ -156,7 +159,9 @@ mod tests {
     #[test]
     fn what_has_two_readings_or_none_is_refused() {
         let syntax = |text: &str| matches!(parse_json(text.as_bytes()), Err(JsonError::Syntax(_)));
-        for bad in ["", "{", "{\"a\":1,,}", "[,]", "{\"a\":1} x", "{'a':1}", "{\"a\":1,\"a\":2}", "\u{feff}{}"] {
+        for bad in
+            ["", "{", "{\"a\":1,,}", "[,]", "{\"a\":1} x", "{'a':1}", "{\"a\":1,\"a\":2}", "\u{feff}{}"]
+        {
             assert!(syntax(bad), "{bad}");
         }
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));

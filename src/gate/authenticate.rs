@@ -11,7 +11,7 @@ use crate::identity::caller::Caller;
 use crate::identity::credential::{CredentialError, bearer};
 use crate::identity::endpoint_key::KeySlot;
 use crate::identity::token::Rejection;
-use crate::routing::{AuthRoute, EndpointRoute};
+use crate::routing::{AuthRoute, EndpointRoute, Snapshot};
 
 /// Who calls an endpoint. Made here alone.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Authenticated {
 pub(super) enum Who {
     /// Somebody with one of the endpoint's keys.
     Key(KeySlot),
+    /// A principal to whom the gateway issued a token for this endpoint, because it might ask for one.
+    Issued(Arc<Caller>),
     /// A principal.
     Caller(Arc<Caller>),
 }
@@ -34,6 +36,7 @@ impl Gate {
     /// Waits only for an issuer's keys; dropping the future has no effect.
     pub async fn authenticate(
         &self,
+        snapshot: &Snapshot,
         endpoint: &Arc<EndpointRoute>,
         headers: &HeaderMap,
         client: IpAddr,
@@ -55,8 +58,11 @@ impl Gate {
             AuthRoute::Key(keys) => {
                 keys.check(&self.vault, credential).map(Who::Key).ok_or_else(|| rejected("key"))
             }
-            // The gateway has issued no such token yet, so none can be valid.
-            AuthRoute::AmlToken => Err(rejected("aml_token")),
+            AuthRoute::AmlToken(epoch) => {
+                let (now, skew) = self.tokens.now_and_skew();
+                let found = snapshot.token_keys.verify(credential, &endpoint.scope, *epoch, now, skew);
+                found.map(Arc::new).map(Who::Issued).map_err(|rejection| rejected(rejection.reason()))
+            }
             AuthRoute::AadToken(_) => {
                 let remembered = self.tokens.remembered(credential);
                 if let Some(caller) = remembered {
@@ -84,7 +90,7 @@ impl Gate {
         }
         let challenge = match &endpoint.auth {
             AuthRoute::AadToken(_) => self.challenge.clone(),
-            AuthRoute::Key(_) | AuthRoute::AmlToken => "Bearer".to_owned(),
+            AuthRoute::Key(_) | AuthRoute::AmlToken(_) => "Bearer".to_owned(),
         };
         Fault { challenge: Some(challenge), ..fault }
     }

@@ -39,7 +39,7 @@ impl Permit {
 }
 
 impl Gate {
-    /// Judges the right to score. A key was given to somebody who might, so it is enough by itself.
+    /// Judges the right to score. A key or an issued token was given to somebody who might, so it is enough by itself.
     ///
     /// Waits only for the directory; dropping the future has no effect.
     pub async fn authorize(
@@ -49,6 +49,7 @@ impl Gate {
     ) -> Result<Permit, Fault> {
         let caller = match who {
             Who::Key(slot) => return Ok(Permit { endpoint, caller: None, key: Some(slot) }),
+            Who::Issued(caller) => return Ok(Permit { endpoint, caller: Some(caller), key: None }),
             Who::Caller(caller) => caller,
         };
         let AuthRoute::AadToken(place) = &endpoint.auth else {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::caller::{Caller, CallerHeaders, CallerKind, Groups};
-use super::issuer::{Issuer, IssuerKind, TokenVersion};
+use super::issuer::{Issuer, IssuerKind, Plane, TokenVersion};
 use super::jws::UniqueObject;
 use crate::model::role::PrincipalId;
 
@@ -107,14 +107,14 @@ pub struct Rules {
     pub max_lifetime: i64,
 }
 
-/// Judges a payload by the rules of its issuer and gives the caller that it names.
-pub fn judge(payload: &[u8], issuer: &Issuer, rules: Rules) -> Result<Caller, BadClaim> {
+/// Judges a payload for a plane by the rules of its issuer and gives the caller that it names.
+pub fn judge(payload: &[u8], issuer: &Issuer, plane: Plane, rules: Rules) -> Result<Caller, BadClaim> {
     let claims: Registered = serde_json::from_slice(payload).map_err(|_| BadClaim::Type)?;
     let audiences: &[String] = match &claims.aud {
         Audience::One(one) => std::slice::from_ref(one),
         Audience::Many(many) => many,
     };
-    if !audiences.iter().any(|audience| issuer.accepts_audience(audience)) {
+    if !audiences.iter().any(|audience| issuer.accepts_audience(plane, audience)) {
         return Err(BadClaim::Audience);
     }
     let holds = times(&claims, rules)?;

@@ -66,14 +66,33 @@ pub struct Issuer {
     pub source: KeySource,
     /// Its keys.
     pub keys: KeyCell,
-    audiences: Vec<String>,
+    audiences: Audiences,
+}
+
+/// What a token is for: each plane has its own audiences, so that a token for scoring manages nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plane {
+    /// Scoring.
+    Data,
+    /// Managing resources.
+    Control,
+}
+
+#[derive(Debug, Clone)]
+struct Audiences {
+    data: Vec<String>,
+    control: Vec<String>,
 }
 
 impl Issuer {
-    /// Whether a token for this audience may be used here; a slash at its end does not matter.
-    pub fn accepts_audience(&self, audience: &str) -> bool {
+    /// Whether a token for this audience may be used on that plane; a slash at its end does not matter.
+    pub fn accepts_audience(&self, plane: Plane, audience: &str) -> bool {
         let bare = audience.strip_suffix('/').unwrap_or(audience);
-        self.audiences.iter().any(|known| known == audience || known == bare)
+        let known = match plane {
+            Plane::Data => &self.audiences.data,
+            Plane::Control => &self.audiences.control,
+        };
+        known.iter().any(|known| known == audience || known == bare)
     }
 
     /// The tenant that stands for `{tenantid}` in its documents.
@@ -86,20 +105,22 @@ impl Issuer {
 
     /// Every issuer that the settings name: two for each tenant of Entra, one for each other.
     pub fn all(identity: &Identity) -> Vec<Arc<Issuer>> {
-        let entra = identity.entra.iter().flat_map(|entra| of_entra(entra, &identity.data_audiences));
-        let others = identity.issuers.iter().map(|issuer| of_oidc(issuer, &identity.data_audiences));
+        let audiences =
+            Audiences { data: identity.data_audiences.clone(), control: identity.control_audiences.clone() };
+        let entra = identity.entra.iter().flat_map(|entra| of_entra(entra, &audiences));
+        let others = identity.issuers.iter().map(|issuer| of_oidc(issuer, &audiences));
         entra.chain(others).map(Arc::new).collect()
     }
 }
 
-fn of_entra(entra: &Entra, audiences: &[String]) -> Vec<Issuer> {
+fn of_entra(entra: &Entra, audiences: &Audiences) -> Vec<Issuer> {
     let transport = Transport { ca_file: entra.ca_file.clone(), allow_http: entra.allow_http };
     let issuer = |name: String, base: String, tenant: Uuid, version| Issuer {
         source: KeySource::discovery(&base, &name, &[], &transport),
         name,
         kind: IssuerKind::Entra { tenant, version },
         keys: KeyCell::default(),
-        audiences: audiences.to_vec(),
+        audiences: audiences.clone(),
     };
     let mut issuers = Vec::new();
     for &tenant in &entra.tenants {
@@ -118,13 +139,16 @@ fn of_entra(entra: &Entra, audiences: &[String]) -> Vec<Issuer> {
     issuers
 }
 
-fn of_oidc(issuer: &OidcIssuer, data_audiences: &[String]) -> Issuer {
+fn of_oidc(issuer: &OidcIssuer, audiences: &Audiences) -> Issuer {
     let transport = Transport { ca_file: issuer.ca_file.clone(), allow_http: issuer.allow_http };
     let source = match &issuer.jwks_file {
         Some(file) => KeySource::File(file.clone()),
         None => KeySource::discovery(&issuer.issuer, &issuer.issuer, &issuer.jwks_hosts, &transport),
     };
-    let audiences = if issuer.audiences.is_empty() { data_audiences } else { &issuer.audiences };
+    let mut audiences = audiences.clone();
+    if !issuer.audiences.is_empty() {
+        audiences.data.clone_from(&issuer.audiences);
+    }
     Issuer {
         name: issuer.issuer.clone(),
         kind: IssuerKind::Oidc {
@@ -133,6 +157,6 @@ fn of_oidc(issuer: &OidcIssuer, data_audiences: &[String]) -> Issuer {
         },
         source,
         keys: KeyCell::default(),
-        audiences: audiences.to_vec(),
+        audiences,
     }
 }

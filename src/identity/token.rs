@@ -11,7 +11,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use super::caller::Caller;
 use super::claims::{self, BadClaim, Rules};
-use super::issuer::Issuer;
+use super::issuer::{Issuer, Plane};
 use super::jwks::VerifyingKey;
 use super::jws::{Compact, Malformed};
 use super::keys::Lookup;
@@ -100,15 +100,17 @@ impl Weighter<Box<str>, Passed> for Size {
 #[derive(Debug)]
 pub struct TokenVerifier {
     issuers: HashMap<String, Arc<Issuer>>,
+    plane: Plane,
     passed: Cache<Box<str>, Passed, Size, RandomState, DefaultLifecycle<Box<str>, Passed>>,
     clock: Arc<dyn Clock>,
     times: TokenTimes,
 }
 
 impl TokenVerifier {
-    /// A verifier for tokens of these issuers, with a memory of this many bytes.
+    /// A verifier for tokens of these issuers for one plane, with a memory of this many bytes.
     pub fn new(
         issuers: &[Arc<Issuer>],
+        plane: Plane,
         clock: Arc<dyn Clock>,
         times: TokenTimes,
         cache_bytes: usize,
@@ -116,6 +118,7 @@ impl TokenVerifier {
         let entries = (cache_bytes / 2048).max(16);
         TokenVerifier {
             issuers: issuers.iter().map(|issuer| (issuer.name.clone(), issuer.clone())).collect(),
+            plane,
             passed: Cache::with(
                 entries,
                 cache_bytes as u64,
@@ -159,7 +162,7 @@ impl TokenVerifier {
         let issuer = self.issuers.get(&name).ok_or(Rejection::UnknownIssuer)?;
         // Reading the claims costs a hundredth of a signature: what they rule out needs no key.
         let rules = self.rules();
-        let caller = claims::judge(&compact.payload, issuer, rules).map_err(Rejection::Claim)?;
+        let caller = claims::judge(&compact.payload, issuer, self.plane, rules).map_err(Rejection::Claim)?;
         let (key, generation) = match find(issuer, &compact.kid, rules.now) {
             Err(Rejection::UnknownKey) => {
                 let fresh = issuer.keys.refresh_for(&compact.kid, self.times.cool_down).await;
@@ -178,6 +181,12 @@ impl TokenVerifier {
         self.passed
             .insert(token.into(), Passed { caller: caller.clone(), issuer: issuer.clone(), generation });
         Ok(caller)
+    }
+
+    /// Now in Unix seconds, and the leeway for times.
+    pub fn now_and_skew(&self) -> (i64, i64) {
+        let rules = self.rules();
+        (rules.now, rules.skew)
     }
 
     fn rules(&self) -> Rules {

@@ -36,6 +36,7 @@ pub enum VaultError {
 pub struct Vault {
     cipher: RandomizedNonceKey,
     pepper: hmac::Key,
+    audit: Zeroizing<[u8; 32]>,
     fingerprint: u64,
 }
 
@@ -109,12 +110,18 @@ impl Vault {
         let cipher = RandomizedNonceKey::new(&AES_256_GCM, &*expand(b"endpoint keys at rest")?);
         let pepper = hmac::Key::new(hmac::HMAC_SHA256, &*expand(b"endpoint key digests")?);
         let fingerprint = expand(b"fingerprint")?.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk));
-        Ok(Vault { cipher: cipher.map_err(|_| VaultError::Crypto)?, pepper, fingerprint })
+        let audit = expand(b"audit chain")?;
+        Ok(Vault { cipher: cipher.map_err(|_| VaultError::Crypto)?, pepper, audit, fingerprint })
     }
 
     /// Tells one master key from another; a store remembers it.
     pub fn fingerprint(&self) -> String {
         format!("{:016x}", self.fingerprint)
+    }
+
+    /// The key that chains audit records.
+    pub fn audit_key(&self) -> &[u8; 32] {
+        &self.audit
     }
 
     /// HMAC-SHA-256 under the pepper.

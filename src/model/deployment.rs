@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::names::{DeploymentName, EndpointName};
-use super::scope::WorkspaceRef;
+use super::scope::{Scope, ScopeError, WorkspaceRef};
 
 /// The version of HTTP spoken to instances.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -116,6 +116,77 @@ impl Default for RequestSettings {
     }
 }
 
+/// How an instance's health is asked for ("Managed online deployment YAML schema"). Kept and shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Before the first question.
+    pub initial_delay: Duration,
+    /// Between questions.
+    pub period: Duration,
+    /// For an answer.
+    pub timeout: Duration,
+    /// Good answers in a row that make an instance healthy.
+    pub success_threshold: u32,
+    /// Bad answers in a row that make it unhealthy.
+    pub failure_threshold: u32,
+}
+
+impl Default for Probe {
+    /// Azure's defaults: after 10 s, every 10 s, 2 s for an answer, 1 good, 30 bad.
+    fn default() -> Self {
+        Probe {
+            initial_delay: Duration::from_secs(10),
+            period: Duration::from_secs(10),
+            timeout: Duration::from_secs(2),
+            success_threshold: 1,
+            failure_threshold: 30,
+        }
+    }
+}
+
+/// Fields of `az ml` that say what runs on the instances. The gateway keeps and shows them as they were given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Workload {
+    /// A reference to a model, or one described in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<serde_json::Value>,
+    /// Where the model is mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_mount_path: Option<String>,
+    /// A reference to an environment, or one described in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<serde_json::Value>,
+    /// Where the code is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The script that scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scoring_script: Option<String>,
+    /// Variables of its environment.
+    pub environment_variables: BTreeMap<String, String>,
+    /// The kind of machine; free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    /// How many instances there should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_count: Option<u32>,
+    /// Whether Application Insights is asked for.
+    pub app_insights_enabled: bool,
+    /// Whether instances may call out, Azure's legacy switch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress_public_network_access: Option<bool>,
+    /// Whether an instance lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    /// Whether an instance is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readiness_probe: Option<Probe>,
+    /// What of requests and answers is collected, as ARM writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_collector: Option<serde_json::Value>,
+}
+
 /// One version behind an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -142,9 +213,25 @@ pub struct Deployment {
     /// The caller's cookies go on to the instance.
     #[serde(default)]
     pub forward_cookies: bool,
-    /// Fields of `az ml` that are kept and shown as given: model, environment, instance type and their kind.
+    /// What it is for.
     #[serde(default)]
-    pub carried: BTreeMap<String, serde_json::Value>,
+    pub description: String,
+    /// The user's labels.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// The user's property bag.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+    /// What runs on the instances.
+    #[serde(default)]
+    pub workload: Workload,
+}
+
+impl Deployment {
+    /// Its resource id.
+    pub fn scope(&self) -> Result<Scope, ScopeError> {
+        Ok(self.workspace.scope()?.online_endpoint(&self.endpoint).deployment(&self.name))
+    }
 }
 
 /// `/score`, the path of Azure's own inference server.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::names::EndpointName;
 use super::scope::{Scope, WorkspaceRef};
-use super::traffic::Traffic;
+use super::traffic::{Mirror, Traffic};
 
 /// How callers of an endpoint prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,9 +60,9 @@ pub struct EndpointKeys {
     pub secondary: StoredKey,
 }
 
-/// The stable name that clients call, with its way of authentication and its traffic.
+/// The stable name that clients call, as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
+pub struct EndpointSpec {
     /// Unique in a gateway.
     pub name: EndpointName,
     /// The workspace it belongs to.
@@ -71,19 +72,59 @@ pub struct Endpoint {
     /// Shares of its deployments.
     #[serde(default)]
     pub traffic: Traffic,
-    /// Its keys; every endpoint has them, whatever its mode, so that a change of mode loses nothing.
-    pub keys: EndpointKeys,
+    /// The deployment that gets copies of requests, and how many of a hundred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
     /// What it is for.
     #[serde(default)]
     pub description: String,
     /// The user's labels.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// The user's property bag.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+    /// The managed identity, as ARM writes it. Kept and shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<serde_json::Value>,
+    /// Azure's switch for public access. Kept and shown.
+    #[serde(default = "yes")]
+    pub public_network_access: bool,
 }
 
-impl Endpoint {
+/// `true`, for fields that are on unless switched off.
+fn yes() -> bool {
+    true
+}
+
+impl EndpointSpec {
     /// Its resource id, at which rights to score it are judged.
     pub fn scope(&self) -> Result<Scope, super::scope::ScopeError> {
         Ok(self.workspace.scope()?.online_endpoint(&self.name))
+    }
+}
+
+/// An endpoint as it is kept: what its owner describes, and the secrets that belong to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// What its owner describes.
+    pub spec: EndpointSpec,
+    /// Its keys; every endpoint has them, whatever its mode, so that a change of mode loses nothing.
+    pub keys: EndpointKeys,
+    /// Tokens issued for the endpoint name this; a new one at every change of mode ends those that are out.
+    pub token_epoch: Uuid,
+}
+
+impl Endpoint {
+    /// The same endpoint, described anew. A change of mode ends the tokens that are out: `epoch` is for that.
+    #[must_use]
+    pub fn described(&self, spec: EndpointSpec, epoch: Uuid) -> Endpoint {
+        let token_epoch = if spec.auth_mode == self.spec.auth_mode { self.token_epoch } else { epoch };
+        Endpoint { spec, keys: self.keys.clone(), token_epoch }
+    }
+
+    /// Its resource id, at which rights to score it are judged.
+    pub fn scope(&self) -> Result<Scope, super::scope::ScopeError> {
+        self.spec.scope()
     }
 }

@@ -2,46 +2,63 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::asset::Asset;
 use super::deployment::Deployment;
 use super::endpoint::Endpoint;
 use super::role::{DenyAssignment, RoleAssignment, RoleDefinition};
 use super::scope::{Scope, ScopeError};
+use super::token_key::TokenKey;
+use super::workspace::Workspace;
 
 /// One resource of the control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "body", rename_all = "snake_case")]
 pub enum Resource {
+    /// A workspace.
+    Workspace(Workspace),
     /// An online endpoint.
     Endpoint(Endpoint),
     /// An online deployment.
     Deployment(Deployment),
+    /// A version of a model or an environment, kept to be referred to.
+    Asset(Asset),
     /// A custom role.
     RoleDefinition(RoleDefinition),
     /// A grant.
     RoleAssignment(RoleAssignment),
     /// A refusal.
     DenyAssignment(DenyAssignment),
+    /// A key that signs tokens for endpoints.
+    TokenKey(TokenKey),
 }
 
 impl Resource {
     /// Its resource id.
     pub fn id(&self) -> Result<Scope, ScopeError> {
         Ok(match self {
+            Resource::Workspace(workspace) => workspace.place.scope()?,
             Resource::Endpoint(endpoint) => endpoint.scope()?,
-            Resource::Deployment(deployment) => deployment
-                .workspace
-                .scope()?
-                .online_endpoint(&deployment.endpoint)
-                .deployment(&deployment.name),
-            Resource::RoleDefinition(role) => {
-                Scope::root().authorization("roleDefinitions", &role.id.to_string())
-            }
-            Resource::RoleAssignment(grant) => {
-                grant.scope.authorization("roleAssignments", &grant.id.to_string())
-            }
+            Resource::Deployment(deployment) => deployment.scope()?,
+            Resource::Asset(asset) => asset.id.clone(),
+            Resource::RoleDefinition(role) => role.scope(),
+            Resource::RoleAssignment(grant) => grant.own_scope(),
             Resource::DenyAssignment(denial) => {
                 denial.scope.authorization("denyAssignments", &denial.id.to_string())
             }
+            Resource::TokenKey(key) => Scope::root().gateway("tokenKeys", &key.id),
         })
+    }
+
+    /// What no other resource may have as well: names that are unique beyond their place.
+    pub fn claims(&self) -> Vec<String> {
+        match self {
+            Resource::Endpoint(endpoint) => vec![format!("endpoint {}", endpoint.spec.name.key())],
+            Resource::RoleDefinition(role) => vec![format!("role {}", role.role_name.to_lowercase())],
+            Resource::RoleAssignment(grant) => vec![
+                format!("grant {}", grant.id),
+                format!("grant {} {} {}", grant.scope.key(), grant.role, grant.principal),
+            ],
+            _ => Vec::new(),
+        }
     }
 }

@@ -59,6 +59,13 @@ pub struct RoleDefinition {
     pub assignable_scopes: Vec<Scope>,
 }
 
+impl RoleDefinition {
+    /// Its own resource id.
+    pub fn scope(&self) -> Scope {
+        Scope::root().authorization("roleDefinitions", &self.id.to_string())
+    }
+}
+
 /// What sort of principal an assignment names. Kept and shown; rights do not depend on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PrincipalType {
@@ -71,6 +78,21 @@ pub enum PrincipalType {
     ServicePrincipal,
     /// A group of another tenant.
     ForeignGroup,
+}
+
+impl PrincipalType {
+    /// Every type and its name.
+    pub const ALL: [(&'static str, PrincipalType); 4] = [
+        ("User", PrincipalType::User),
+        ("Group", PrincipalType::Group),
+        ("ServicePrincipal", PrincipalType::ServicePrincipal),
+        ("ForeignGroup", PrincipalType::ForeignGroup),
+    ];
+
+    /// Azure's name.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("User", |(name, _)| name)
+    }
 }
 
 /// A role granted to a principal at a scope and everything below it.
@@ -90,6 +112,16 @@ pub struct RoleAssignment {
     /// An ABAC condition. None is understood yet, so an assignment with one grants nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// Why it was made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+impl RoleAssignment {
+    /// Its own resource id.
+    pub fn own_scope(&self) -> Scope {
+        self.scope.authorization("roleAssignments", &self.id.to_string())
+    }
 }
 
 /// Actions refused to principals at a scope, whatever their roles grant.

@@ -82,8 +82,23 @@ impl Scope {
         Scope::of(format!("{base}/providers/Microsoft.Authorization/{kind}/{name}"))
     }
 
-    fn child(&self, kind: &str, name: &str) -> Scope {
+    /// The extension resource of the gateway's own provider at this scope.
+    #[must_use]
+    pub fn gateway(&self, kind: &str, name: &str) -> Scope {
+        let base = if &*self.shown == "/" { "" } else { &*self.shown };
+        Scope::of(format!("{base}/providers/Scoregate.Gateway/{kind}/{name}"))
+    }
+
+    /// Something of a kind and a name under this scope.
+    #[must_use]
+    pub fn child(&self, kind: &str, name: &str) -> Scope {
         Scope::of(format!("{}/{kind}/{name}", self.shown))
+    }
+
+    /// Whether the other scope is this one or lies below it.
+    pub fn contains(&self, other: &Scope) -> bool {
+        let (own, other) = (self.key(), other.key());
+        own == "/" || other.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn of(shown: String) -> Scope {

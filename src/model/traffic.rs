@@ -25,6 +25,55 @@ impl Traffic {
     pub fn shares(&self) -> impl Iterator<Item = (&DeploymentName, u8)> {
         self.0.iter().map(|(name, percent)| (name, *percent))
     }
+
+    /// The share of one deployment.
+    pub fn share(&self, deployment: &DeploymentName) -> u8 {
+        self.shares().find(|(name, _)| *name == deployment).map_or(0, |(_, percent)| percent)
+    }
+}
+
+/// The largest share of an endpoint's requests that may be copied.
+const MAX_MIRROR: u8 = 50;
+
+/// One deployment gets copies of a share of the requests; its answers are thrown away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// Where the copies go.
+    pub deployment: DeploymentName,
+    /// How many of a hundred requests are copied, 1 to 50.
+    pub percent: u8,
+}
+
+/// Why requests cannot be mirrored so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MirrorError {
+    /// Two deployments are named.
+    #[error("mirrored traffic goes to one deployment, and {0} are named")]
+    Several(usize),
+    /// Too much.
+    #[error("{0} % is more than the {MAX_MIRROR} % that may be mirrored")]
+    TooMuch(u8),
+    /// It has live traffic.
+    #[error("deployment `{0}` has live traffic, and cannot have mirrored traffic as well")]
+    Live(DeploymentName),
+}
+
+impl Mirror {
+    /// Reads a map of shares, of which zeros say nothing ("Safe rollout for online endpoints").
+    pub fn read(shares: Vec<(DeploymentName, u8)>, live: &Traffic) -> Result<Option<Mirror>, MirrorError> {
+        let mut named: Vec<_> = shares.into_iter().filter(|(_, percent)| *percent > 0).collect();
+        if named.len() > 1 {
+            return Err(MirrorError::Several(named.len()));
+        }
+        let Some((deployment, percent)) = named.pop() else { return Ok(None) };
+        if percent > MAX_MIRROR {
+            return Err(MirrorError::TooMuch(percent));
+        }
+        if live.share(&deployment) > 0 {
+            return Err(MirrorError::Live(deployment));
+        }
+        Ok(Some(Mirror { deployment, percent }))
+    }
 }
 
 impl TryFrom<Vec<(DeploymentName, u8)>> for Traffic {
@@ -70,5 +119,19 @@ mod tests {
             traffic(&[("blue", 50), ("BLUE", 50)]),
             Err(TrafficError::Repeated("blue".parse().unwrap()))
         );
+    }
+
+    #[test]
+    fn one_shadow_of_at_most_a_half_without_live_traffic() {
+        let name = |text: &str| text.parse::<DeploymentName>().unwrap();
+        let live = Traffic::try_from(vec![(name("blue"), 100)]).unwrap();
+        let read =
+            |shares: &[(&str, u8)]| Mirror::read(shares.iter().map(|(n, p)| (name(n), *p)).collect(), &live);
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("green", 0), ("blue", 0)]), Ok(None));
+        assert_eq!(read(&[("green", 50)]), Ok(Some(Mirror { deployment: name("green"), percent: 50 })));
+        assert_eq!(read(&[("green", 51)]), Err(MirrorError::TooMuch(51)));
+        assert_eq!(read(&[("Blue", 10)]), Err(MirrorError::Live(name("blue"))));
+        assert_eq!(read(&[("green", 10), ("red", 10)]), Err(MirrorError::Several(2)));
     }
 }

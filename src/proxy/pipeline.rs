@@ -148,7 +148,7 @@ impl Pipeline {
         record.endpoint = Some(endpoint.facts.clone());
 
         // authenticate, authorize: who calls, and may they score it
-        let who = self.gate.authenticate(endpoint, &head.headers, record.peer).await?;
+        let who = self.gate.authenticate(&snapshot, endpoint, &head.headers, record.peer).await?;
         let permit = self.gate.authorize(&snapshot, who).await?;
         record.caller = permit.caller().cloned();
         record.key = permit.key().map(KeySlot::as_str);

@@ -189,6 +189,11 @@ pub fn roles() -> Vec<RoleDefinition> {
         .collect()
 }
 
+/// Whether a role of this GUID is built in.
+pub fn is_builtin(id: Uuid) -> bool {
+    TABLE.iter().any(|row| row.id == id)
+}
+
 /// The built-in role of that name, in any case.
 pub fn by_name(name: &str) -> Option<Uuid> {
     TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name)).map(|row| row.id)

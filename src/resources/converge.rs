@@ -4,15 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::document::{AssignmentDocument, Document, EndpointDocument};
+use super::document::{AssignmentDocument, Document};
+use crate::forms::{Mistake, Mistakes};
 use crate::identity::endpoint_key;
 use crate::identity::vault::{Vault, VaultError};
-use crate::model::endpoint::Endpoint;
+use crate::model::endpoint::{Endpoint, EndpointSpec};
 use crate::model::resource::Resource;
 use crate::model::role::RoleAssignment;
 use crate::rbac::builtin;
 use crate::store::{Change, Contents, Expect, Manager, Stored};
-use crate::forms::{Mistake, Mistakes};
 
 /// What the store has to change, and how it looks afterwards.
 #[derive(Debug)]
@@ -42,9 +42,8 @@ pub fn converge(
     vault: &Vault,
 ) -> Result<Converged, ConvergeError> {
     let known: HashMap<String, &Stored> = store
-        .resources
         .iter()
-        .filter_map(|stored| Some((stored.resource.id().ok()?.key().to_owned(), stored)))
+        .filter_map(|stored| Some((stored.resource.id().ok()?.key().to_owned(), &**stored)))
         .collect();
     let roles = role_names(&documents, store);
     let mut mistakes = Vec::new();
@@ -60,7 +59,7 @@ pub fn converge(
             });
         };
         let resource = match document {
-            Document::Endpoint(endpoint) => endpoint_resource(endpoint, &known, vault)?,
+            Document::Endpoint(endpoint) => endpoint_resource(*endpoint, &known, vault)?,
             Document::Deployment(deployment) => Resource::Deployment(*deployment),
             Document::Role(role) => Resource::RoleDefinition(role),
             Document::Denial(denial) => Resource::DenyAssignment(denial),
@@ -123,7 +122,7 @@ fn orphans(
 fn difference(wanted: HashMap<String, (String, Resource)>, store: &Contents) -> Converged {
     let (mut changes, mut resources) = (Vec::new(), Vec::new());
     let mut same = HashSet::new();
-    for stored in &store.resources {
+    for stored in store.iter() {
         let Ok(id) = stored.resource.id() else { continue };
         match wanted.get(id.key()) {
             Some((_, resource)) if *resource == stored.resource => {
@@ -137,7 +136,6 @@ fn difference(wanted: HashMap<String, (String, Resource)>, store: &Contents) -> 
         }
     }
     let revisions: HashMap<String, u64> = store
-        .resources
         .iter()
         .filter_map(|stored| Some((stored.resource.id().ok()?.key().to_owned(), stored.revision)))
         .collect();
@@ -152,30 +150,24 @@ fn difference(wanted: HashMap<String, (String, Resource)>, store: &Contents) -> 
 }
 
 fn endpoint_resource(
-    endpoint: EndpointDocument,
+    endpoint: EndpointSpec,
     known: &HashMap<String, &Stored>,
     vault: &Vault,
 ) -> Result<Resource, ConvergeError> {
-    let scope = endpoint.workspace.scope().map(|scope| scope.online_endpoint(&endpoint.name));
-    let scope = scope.map_err(|error| Mistakes::of_file("resources", error.to_string()))?;
-    let keys = match known.get(scope.key()).map(|stored| &stored.resource) {
-        Some(Resource::Endpoint(stored)) => stored.keys.clone(),
-        _ => endpoint_key::generate_pair(vault, &scope)?,
-    };
-    Ok(Resource::Endpoint(Endpoint {
-        name: endpoint.name,
-        workspace: endpoint.workspace,
-        auth_mode: endpoint.auth_mode,
-        traffic: endpoint.traffic,
-        keys,
-        description: endpoint.description,
-        tags: endpoint.tags,
+    let scope = endpoint.scope().map_err(|error| Mistakes::of_file("resources", error.to_string()))?;
+    Ok(Resource::Endpoint(match known.get(scope.key()).map(|stored| &stored.resource) {
+        Some(Resource::Endpoint(stored)) => stored.described(endpoint, Uuid::new_v4()),
+        _ => Endpoint {
+            keys: endpoint_key::generate_pair(vault, &scope)?,
+            token_epoch: Uuid::new_v4(),
+            spec: endpoint,
+        },
     }))
 }
 
 /// Custom roles by name, in lower case.
 fn role_names(documents: &[(String, Document)], store: &Contents) -> HashMap<String, Uuid> {
-    let stored = store.resources.iter().filter_map(|stored| match &stored.resource {
+    let stored = store.iter().filter_map(|stored| match &stored.resource {
         Resource::RoleDefinition(role) => Some(role),
         _ => None,
     });
@@ -203,6 +195,7 @@ fn grant(assignment: AssignmentDocument, role: Uuid) -> RoleAssignment {
         principal: assignment.principal,
         principal_type: assignment.principal_type,
         condition: assignment.condition,
+        description: assignment.description,
     }
 }
 

@@ -4,8 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
-use crate::settings::Workspace;
 use crate::forms::{Mistake, Mistakes, Reading, parse_all};
+use crate::model::workspace::Workspace;
 
 /// The deepest directory that is looked into, and the most files that are read.
 const MAX_DEPTH: usize = 8;

@@ -1,26 +1,25 @@
-//! One document of a resource file.
+//! One document of a resource file, in the form that `az ml` takes.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::model::deployment::{
-    Backend, Deployment, HttpVersion, InstanceUrl, RequestSettings, default_scoring_path,
-};
-use crate::model::endpoint::AuthMode;
-use crate::model::names::{DeploymentName, EndpointName};
+use super::deployment;
+use crate::arm;
+use crate::forms::{Form, Node, Reading};
+use crate::model::deployment::Deployment;
+use crate::model::endpoint::{AuthMode, EndpointSpec};
+use crate::model::names::EndpointName;
 use crate::model::role::{DenyAssignment, Permission, PrincipalId, PrincipalType, RoleDefinition};
 use crate::model::scope::{Scope, WorkspaceRef};
-use crate::model::traffic::Traffic;
-use crate::settings::Workspace;
-use crate::forms::{Form, Millis, Node, Reading};
+use crate::model::workspace::Workspace;
 
 /// What a document describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// An endpoint; its keys are the store's affair.
-    Endpoint(EndpointDocument),
+    Endpoint(Box<EndpointSpec>),
     /// A deployment.
     Deployment(Box<Deployment>),
     /// A custom role.
@@ -29,17 +28,6 @@ pub enum Document {
     Assignment(AssignmentDocument),
     /// A refusal.
     Denial(DenyAssignment),
-}
-
-/// An endpoint as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndpointDocument {
-    pub name: EndpointName,
-    pub workspace: WorkspaceRef,
-    pub auth_mode: AuthMode,
-    pub traffic: Traffic,
-    pub description: String,
-    pub tags: BTreeMap<String, String>,
 }
 
 /// A grant as it is written.
@@ -52,6 +40,7 @@ pub struct AssignmentDocument {
     pub principal: PrincipalId,
     pub principal_type: PrincipalType,
     pub condition: Option<String>,
+    pub description: String,
 }
 
 impl Document {
@@ -59,7 +48,7 @@ impl Document {
     pub fn read(reading: &Reading, node: &Node, base: &Path, workspaces: &[Workspace]) -> Option<Document> {
         let form = reading.form(Some(node));
         let document = if form.has("endpoint_name") {
-            deployment(&form, base, workspaces).map(Box::new).map(Document::Deployment)
+            deployment::read(&form, base, workspaces).map(Box::new).map(Document::Deployment)
         } else if form.has("principal_id") {
             assignment(&form).map(Document::Assignment)
         } else if form.has("principals") {
@@ -67,14 +56,14 @@ impl Document {
         } else if form.has("role_name") {
             role(&form).map(Document::Role)
         } else {
-            endpoint(&form, workspaces).map(Document::Endpoint)
+            endpoint(&form, workspaces).map(Box::new).map(Document::Endpoint)
         };
         form.close();
         document
     }
 }
 
-fn workspace(form: &Form<'_>, workspaces: &[Workspace]) -> Option<WorkspaceRef> {
+pub(super) fn workspace(form: &Form<'_>, workspaces: &[Workspace]) -> Option<WorkspaceRef> {
     let name =
         form.value::<String>("workspace", "Name of a configured workspace; the first if not set.").optional();
     let found = match &name {
@@ -91,124 +80,67 @@ fn workspace(form: &Form<'_>, workspaces: &[Workspace]) -> Option<WorkspaceRef> 
     found.map(|workspace| workspace.place.clone())
 }
 
-fn endpoint(form: &Form<'_>, workspaces: &[Workspace]) -> Option<EndpointDocument> {
-    for key in ["$schema", "identity", "public_network_access", "compute", "properties"] {
+/// The identity as ARM writes it.
+fn identity(form: &Form<'_>) -> Option<Value> {
+    let kinds = [("system_assigned", "SystemAssigned"), ("user_assigned", "UserAssigned"), ("none", "None")];
+    form.optional_section("identity", "", |f| {
+        let kind = f.one_of("type", "", &kinds).or("SystemAssigned");
+        let given = f.carried("user_assigned_identities");
+        let each = given.as_ref().and_then(Value::as_array).into_iter().flatten();
+        let id = |one: &Value| one.as_str().or_else(|| one.get("resource_id")?.as_str()).map(str::to_owned);
+        let named: serde_json::Map<String, Value> =
+            each.filter_map(|one| Some((id(one)?, json!({})))).collect();
+        if named.is_empty() {
+            json!({"type": kind})
+        } else {
+            json!({"type": kind, "userAssignedIdentities": named})
+        }
+    })
+}
+
+fn endpoint(form: &Form<'_>, workspaces: &[Workspace]) -> Option<EndpointSpec> {
+    for key in SHOWN_ONLY {
         form.carried(key);
     }
     let name = form.value::<EndpointName>("name", "").required("an endpoint needs a name");
     let modes = AuthMode::ALL.map(|mode| (mode.as_str(), mode));
     let auth_mode = form.one_of("auth_mode", "", &modes).or(AuthMode::Key);
-    let shares = form.pairs::<u8>("traffic", "");
-    let named = shares.into_iter().filter_map(|(name, share)| {
-        let name =
-            name.parse::<DeploymentName>().map_err(|error| form.wrong("traffic", error.to_string(), None));
-        Some((name.ok()?, share))
-    });
-    let traffic = Traffic::try_from(named.collect::<Vec<_>>());
-    let traffic = traffic.map_err(|error| form.wrong("traffic", error.to_string(), None)).ok();
-    if form.pairs::<u8>("mirror_traffic", "").iter().any(|(_, share)| *share > 0) {
-        form.wrong("mirror_traffic", "is not supported by this version", Some("remove it"));
-    }
+    let traffic = arm::endpoint::traffic(form, "traffic", "mirror_traffic");
     let workspace = workspace(form, workspaces);
-    Some(EndpointDocument {
-        description: form.value("description", "").or_else(String::new),
-        tags: form.pairs("tags", "").into_iter().collect(),
+    let access = [("enabled", true), ("disabled", false)];
+    let public_network_access = form.one_of("public_network_access", "", &access).or(true);
+    let identity = identity(form);
+    let description = form.value("description", "").or_else(String::new);
+    let tags = form.pairs("tags", "").into_iter().collect();
+    let properties = form.pairs("properties", "").into_iter().collect();
+    let (traffic, mirror) = traffic?;
+    Some(EndpointSpec {
         name: name?,
         workspace: workspace?,
         auth_mode,
-        traffic: traffic?,
+        traffic,
+        mirror,
+        description,
+        tags,
+        properties,
+        identity,
+        public_network_access,
     })
 }
 
-/// Fields of `az ml` that are kept and shown as given.
-const CARRIED: &[&str] = &[
-    "model",
-    "model_mount_path",
-    "code_configuration",
-    "environment",
-    "environment_variables",
-    "instance_type",
-    "instance_count",
-    "app_insights_enabled",
-    "scale_settings",
-    "liveness_probe",
-    "readiness_probe",
-    "egress_public_network_access",
-    "data_collector",
-    "description",
-    "tags",
-    "type",
-    "properties",
-    "resources",
+/// What `az ml` shows and does not read; a file that was exported may hold it.
+pub(super) const SHOWN_ONLY: &[&str] = &[
+    "$schema",
+    "id",
+    "kind",
+    "location",
+    "compute",
+    "scoring_uri",
+    "openapi_uri",
+    "provisioning_state",
+    "resource_group",
+    "creation_context",
 ];
-
-fn deployment(form: &Form<'_>, base: &Path, workspaces: &[Workspace]) -> Option<Deployment> {
-    form.carried("$schema");
-    let name = form.value::<DeploymentName>("name", "").required("a deployment needs a name");
-    let endpoint =
-        form.value::<EndpointName>("endpoint_name", "").required("name the endpoint it stands behind");
-    let carried: BTreeMap<String, serde_json::Value> =
-        CARRIED.iter().filter_map(|key| Some(((*key).to_owned(), form.carried(key)?))).collect();
-    let request_settings = form.section("request_settings", "", |f| {
-        let defaults = RequestSettings::default();
-        let concurrent = f.value("max_concurrent_requests_per_instance", "").or(1);
-        if concurrent == 0 {
-            f.wrong("max_concurrent_requests_per_instance", "is 0; no request could ever be served", None);
-        }
-        RequestSettings {
-            request_timeout: f.value("request_timeout_ms", "").or(Millis(defaults.request_timeout)).0,
-            max_concurrent_requests_per_instance: concurrent,
-            max_queue_wait: f.value("max_queue_wait_ms", "").or(Millis(defaults.max_queue_wait)).0,
-        }
-    });
-    let backend = form.optional_section("backend", "", |f| backend(f, base)).flatten();
-    if backend.is_none() && !form.has("backend") {
-        form.wrong(
-            "backend",
-            "is missing",
-            Some("backend: { urls: [\"http://127.0.0.1:5001\"] } says where the instances are"),
-        );
-    }
-    let route =
-        carried.get("environment").and_then(|e| e.pointer("/inference_config/scoring_route/path")?.as_str());
-    let scoring_path = route.map_or_else(default_scoring_path, str::to_owned);
-    if !scoring_path.starts_with('/') || scoring_path.parse::<http::uri::PathAndQuery>().is_err() {
-        form.wrong("environment", format!("scoring route `{scoring_path}` is no path"), None);
-    }
-    let allowed_paths = form.values::<String>("allowed_paths", "");
-    for path in allowed_paths.iter().flatten().filter(|path| !path.starts_with('/')) {
-        form.wrong("allowed_paths", format!("`{path}` does not start with a slash"), None);
-    }
-    let workspace = workspace(form, workspaces);
-    Some(Deployment {
-        forward_authorization: form.value("forward_authorization", "").or(false),
-        forward_cookies: form.value("forward_cookies", "").or(false),
-        name: name?,
-        endpoint: endpoint?,
-        workspace: workspace?,
-        backend: backend?,
-        request_settings,
-        scoring_path,
-        allowed_paths,
-        carried,
-    })
-}
-
-fn backend(form: &Form<'_>, base: &Path) -> Option<Backend> {
-    for key in ["dns", "kubernetes", "command"] {
-        if form.carried(key).is_some() {
-            form.wrong(key, "is not supported by this version", Some("list the instances under `urls`"));
-        }
-    }
-    let urls = form.values::<InstanceUrl>("urls", "").unwrap_or_default();
-    if urls.is_empty() {
-        form.wrong("urls", "names no instance", Some("urls: [\"http://127.0.0.1:5001\"]"));
-    }
-    let versions = [("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
-    let http_version = form.one_of("http_version", "", &versions).or(HttpVersion::Http1);
-    let ca_file = form.value::<PathBuf>("ca_file", "").optional().map(|file| base.join(file));
-    (!urls.is_empty()).then_some(Backend { urls, http_version, ca_file })
-}
 
 fn permission(form: &Form<'_>) -> Permission {
     let list = |key| form.values::<String>(key, "").unwrap_or_default();
@@ -260,18 +192,11 @@ fn assignment(form: &Form<'_>) -> Option<AssignmentDocument> {
     let scope = form.value::<Scope>("scope", "").required("give the scope it holds at");
     let principal =
         form.value::<Uuid>("principal_id", "").required("give an object id, not an application id");
-    let kinds = [
-        ("User", PrincipalType::User),
-        ("Group", PrincipalType::Group),
-        ("ServicePrincipal", PrincipalType::ServicePrincipal),
-        ("ForeignGroup", PrincipalType::ForeignGroup),
-    ];
-    let principal_type = form.one_of("principal_type", "", &kinds).or(PrincipalType::User);
+    let principal_type = form.one_of("principal_type", "", &PrincipalType::ALL).or(PrincipalType::User);
     let id = form.value::<Uuid>("name", "").optional();
     let condition = form.value("condition", "").optional();
-    for key in ["description", "condition_version"] {
-        form.carried(key);
-    }
+    form.carried("condition_version");
+    let description = form.value("description", "").or_else(String::new);
     Some(AssignmentDocument {
         role: role?,
         id,
@@ -279,6 +204,7 @@ fn assignment(form: &Form<'_>) -> Option<AssignmentDocument> {
         principal: PrincipalId(principal?),
         principal_type,
         condition,
+        description,
     })
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::snapshot::{AuthRoute, DeploymentRoute, EndpointRoute, Snapshot};
 use super::split::{Split, Turns};
+use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::{AuthMode, Endpoint};
@@ -74,12 +75,15 @@ impl Compiler {
         input.assignments.extend(&self.owners);
         let (mut endpoints, mut deployments): (Vec<&Endpoint>, HashMap<&str, Vec<&Deployment>>) =
             Default::default();
+        let mut token_keys = Vec::new();
         for resource in resources {
             match resource {
                 Resource::Endpoint(endpoint) => endpoints.push(endpoint),
                 Resource::Deployment(deployment) => {
                     deployments.entry(deployment.endpoint.key()).or_default().push(deployment);
                 }
+                Resource::Workspace(_) | Resource::Asset(_) => {}
+                Resource::TokenKey(key) => token_keys.push(key),
                 Resource::RoleDefinition(role) => input.roles.push(role),
                 Resource::RoleAssignment(grant) => input.assignments.push(grant),
                 Resource::DenyAssignment(denial) => input.denials.push(denial),
@@ -89,7 +93,7 @@ impl Compiler {
         let mut instances = previous.map(known_instances).unwrap_or_default();
         let mut routes = HashMap::with_capacity(endpoints.len());
         for endpoint in endpoints {
-            let key = endpoint.name.key();
+            let key = endpoint.spec.name.key();
             let own = deployments.remove(key).unwrap_or_default();
             let before = previous.and_then(|snapshot| snapshot.endpoints.get(key));
             let route = self.endpoint(endpoint, own, &policy, before, &mut instances)?;
@@ -99,7 +103,17 @@ impl Compiler {
             }
         }
         let score = policy.prepare(Action::control(SCORE));
-        Ok(Snapshot { revision, policy, score, endpoints: routes })
+        let token_keys = TokenKeys::of(token_keys);
+        Ok(Snapshot { revision, policy, score, endpoints: routes, token_keys })
+    }
+
+    /// Whether a deployment could be compiled, by itself.
+    pub fn check(&self, deployment: &Deployment) -> Result<(), CompileError> {
+        for url in &deployment.backend.urls {
+            let made = Instance::new(url, &deployment.backend, self.connect, self.bounds, self.workers);
+            made.map_err(|why| wrong_deployment(deployment, why))?;
+        }
+        Ok(())
     }
 
     fn endpoint(
@@ -110,18 +124,22 @@ impl Compiler {
         before: Option<&Arc<EndpointRoute>>,
         instances: &mut Instances,
     ) -> Result<EndpointRoute, CompileError> {
-        let wrong =
-            |why: String| CompileError::Resource { what: "endpoint", name: endpoint.name.to_string(), why };
+        let wrong = |why: String| CompileError::Resource {
+            what: "endpoint",
+            name: endpoint.spec.name.to_string(),
+            why,
+        };
         let scope = endpoint.scope().map_err(|error| wrong(error.to_string()))?;
-        let auth = match endpoint.auth_mode {
+        let spec = &endpoint.spec;
+        let auth = match spec.auth_mode {
             AuthMode::Key => AuthRoute::Key(KeyDigests::of(&endpoint.keys)),
-            AuthMode::AmlToken => AuthRoute::AmlToken,
+            AuthMode::AmlToken => AuthRoute::AmlToken(endpoint.token_epoch),
             AuthMode::AadToken => AuthRoute::AadToken(policy.place(&scope)),
         };
         deployments.sort_by(|a, b| a.name.cmp(&b.name));
         let shares: HashMap<&str, u8> =
-            endpoint.traffic.shares().map(|(name, share)| (name.key(), share)).collect();
-        for (name, share) in endpoint.traffic.shares() {
+            spec.traffic.shares().map(|(name, share)| (name.key(), share)).collect();
+        for (name, share) in spec.traffic.shares() {
             if share > 0 && !deployments.iter().any(|deployment| deployment.name == *name) {
                 return Err(wrong(format!("traffic goes to `{name}`, and there is no such deployment")));
             }
@@ -130,7 +148,7 @@ impl Compiler {
             .iter()
             .map(|deployment| shares.get(deployment.name.key()).copied().unwrap_or(0))
             .collect();
-        let mode = endpoint.auth_mode.as_str();
+        let mode = spec.auth_mode.as_str();
         let routes = deployments
             .iter()
             .map(|deployment| {
@@ -140,8 +158,8 @@ impl Compiler {
             .collect::<Result<_, _>>()?;
         Ok(EndpointRoute {
             facts: Arc::new(EndpointFacts {
-                workspace: endpoint.workspace.clone(),
-                name: endpoint.name.to_string(),
+                workspace: spec.workspace.clone(),
+                name: spec.name.to_string(),
                 auth_mode: mode,
             }),
             scope,
@@ -164,11 +182,7 @@ impl Compiler {
         before: Option<&Arc<DeploymentRoute>>,
         instances: &mut Instances,
     ) -> Result<DeploymentRoute, CompileError> {
-        let wrong = |why: String| CompileError::Resource {
-            what: "deployment",
-            name: deployment.name.to_string(),
-            why,
-        };
+        let wrong = |why: String| wrong_deployment(deployment, why);
         let backend = &deployment.backend;
         let mut own = Vec::with_capacity(backend.urls.len());
         for url in &backend.urls {
@@ -211,11 +225,15 @@ impl Compiler {
             retries: before.map_or_else(Arc::default, |before| before.retries.clone()),
             metrics: match before {
                 Some(before) if before.auth_mode == mode => before.metrics.clone(),
-                _ => self.metrics.deployment(endpoint.name.key(), deployment.name.key(), mode),
+                _ => self.metrics.deployment(endpoint.spec.name.key(), deployment.name.key(), mode),
             },
             auth_mode: mode,
         })
     }
+}
+
+fn wrong_deployment(deployment: &Deployment, why: String) -> CompileError {
+    CompileError::Resource { what: "deployment", name: deployment.name.to_string(), why }
 }
 
 fn known_instances(snapshot: &Snapshot) -> Instances {

@@ -9,9 +9,11 @@ use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::budget::RetryBudget;
 use super::split::{Split, Turns};
+use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
 use crate::model::deployment::HttpVersion;
 use crate::model::scope::Scope;
@@ -25,8 +27,8 @@ use crate::upstream::Instance;
 pub enum AuthRoute {
     /// By either of two keys.
     Key(KeyDigests),
-    /// By a token that the gateway issued for this endpoint.
-    AmlToken,
+    /// By a token that the gateway issued for this endpoint and since this epoch.
+    AmlToken(Uuid),
     /// By an Entra token and the right to score at this place.
     AadToken(Place),
 }
@@ -112,6 +114,8 @@ pub struct Snapshot {
     pub score: Action,
     /// By name in lower case.
     pub endpoints: HashMap<String, Arc<EndpointRoute>>,
+    /// The keys of tokens that the gateway issues.
+    pub token_keys: TokenKeys,
 }
 
 /// The snapshot in force. Read once for each request and kept to its end.

@@ -3,16 +3,16 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::model::names::EndpointName;
 use crate::forms::Form;
+use crate::model::names::EndpointName;
 
 /// The listener that clients call.
 #[derive(Debug, Clone)]
 pub struct DataPlane {
     /// Address and port.
     pub listen: SocketAddr,
-    /// What clients call it by; scoring URIs begin with it.
-    pub public_url: String,
+    /// What clients call it by; scoring URIs begin with it. What it listens on, if it is not set.
+    pub public_url: Option<String>,
     /// `{endpoint}.{base_domain}` names an endpoint, in lower case.
     pub base_domain: Option<String>,
     /// The one endpoint that every request is for.
@@ -73,17 +73,11 @@ impl DataPlane {
             form.value::<SocketAddr>("listen", "Address and port; port 0 takes any free one.").optional();
         let listen = given.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
         let unread = given.is_none() && form.has("listen");
-        let public_url =
-            form.value::<String>("public_url", "What clients call it by, without a slash at the end.");
-        let public_url = public_url.or_else(|| "http://127.0.0.1:8080".to_owned());
-        let host =
-            public_url.parse::<http::Uri>().ok().filter(|uri| uri.scheme().is_some() && uri.host().is_some());
-        if host.is_none() || public_url.ends_with('/') {
-            form.wrong(
-                "public_url",
-                format!("`{public_url}` is not a URL without a slash at the end"),
-                Some("https://models.example.com"),
-            );
+        let doc =
+            "What clients call it by, without a slash at the end; what it listens on, if it is not set.";
+        let public_url = form.value::<String>("public_url", doc).optional();
+        if let Some(url) = &public_url {
+            checked_public_url(form, url, "https://models.example.com");
         }
         let base_domain =
             form.value::<String>("base_domain", "`{endpoint}.{base_domain}` names an endpoint.").optional();
@@ -137,5 +131,13 @@ impl DataPlane {
             workers: workers.clamp(1, 256),
             trusted_proxies: trusted_proxies.unwrap_or_default(),
         }
+    }
+}
+
+/// Notes a mistake if a listener's public address is no URL, or ends in a slash.
+pub(super) fn checked_public_url(form: &Form<'_>, url: &str, example: &str) {
+    let host = url.parse::<http::Uri>().ok().filter(|uri| uri.scheme().is_some() && uri.host().is_some());
+    if host.is_none() || url.ends_with('/') {
+        form.wrong("public_url", format!("`{url}` is not a URL without a slash at the end"), Some(example));
     }
 }

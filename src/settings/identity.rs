@@ -16,6 +16,8 @@ pub struct Identity {
     pub issuers: Vec<OidcIssuer>,
     /// Audiences of scoring tokens; each also matches with a slash at its end.
     pub data_audiences: Vec<String>,
+    /// Audiences of tokens that manage resources; each also matches with a slash at its end.
+    pub control_audiences: Vec<String>,
     /// Leeway for `exp` and `nbf`, 0 to 300 s.
     pub clock_skew: Duration,
     /// The longest life of a token. Entra's live up to 28 h under continuous access evaluation.
@@ -76,6 +78,9 @@ pub struct Directory {
 /// Azure Machine Learning's data plane, by name and by first-party application id.
 const AZURE_ML: [&str; 2] = ["https://ml.azure.com", "18a66f5f-dbdf-4c17-9dd7-1634712a9cbe"];
 
+/// Azure Resource Manager, by its names.
+const AZURE_RM: [&str; 2] = ["https://management.azure.com", "https://management.core.windows.net"];
+
 impl Identity {
     pub(super) fn read(form: &Form<'_>, base: &Path) -> Identity {
         let entra = form
@@ -90,8 +95,12 @@ impl Identity {
         if data_audiences.iter().any(|audience| audience == "https://ml.azure.com") {
             data_audiences.extend(AZURE_ML.map(str::to_owned));
         }
-        // For the control plane, which this version does not serve.
-        form.carried("control_audiences");
+        let control_audiences = form
+            .values::<String>(
+                "control_audiences",
+                "Audiences of tokens that manage resources; control_plane.public_url is always one.",
+            )
+            .unwrap_or_else(|| AZURE_RM.map(str::to_owned).to_vec());
         let clock_skew =
             form.value("clock_skew", "Leeway for exp and nbf, at most 300s.").or(Duration::from_mins(1));
         if clock_skew > Duration::from_mins(5) {
@@ -126,6 +135,7 @@ impl Identity {
             entra,
             issuers: issuers.into_iter().flatten().collect(),
             data_audiences,
+            control_audiences,
             clock_skew,
             max_token_lifetime,
             directory: directory.flatten(),

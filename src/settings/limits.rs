@@ -71,4 +71,14 @@ limits! {
     failed_authentications: u32 = 100, 1, 1_000_000, "Failed authentications of one client address in 10 s before they are answered 429.";
     snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable.";
     drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after SIGTERM.";
+    control_body: usize = MIB, KIB, 64 * MIB, "Bytes of a control-plane request body.";
+    control_time: Duration = secs(30), MS, secs(600), "Time for a control-plane operation.";
+    endpoints: usize = 20_000, 1, 1_000_000, "Online endpoints.";
+    deployments_per_endpoint: usize = 20, 1, 1_000, "Deployments of one endpoint.";
+    instances_per_deployment: usize = 50, 1, 10_000, "Instances of one deployment.";
+    role_assignments: usize = 200_000, 1, 10_000_000, "Role assignments.";
+    role_definitions: usize = 5_000, 1, 100_000, "Custom roles.";
+    aml_token_life: Duration = secs(3600), secs(1), secs(24 * 3600), "Life of a token that the gateway issues for an endpoint.";
+    token_key_life: Duration = secs(30 * 24 * 3600), secs(1), secs(366 * 24 * 3600), "Time after which such tokens are signed by a new key.";
+    explained_requests: usize = 10_000, 1, 1_000_000, "Scoring requests that `auth why` can still explain.";
 }

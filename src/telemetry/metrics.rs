@@ -59,6 +59,7 @@ families! {
     jwks_suppressed: IntGaugeVec = "scoregate_security_jwks_refresh_suppressed", "Refreshes for unknown key ids that were not made.", ["issuer"];
     snapshot_revision: IntGauge = "scoregate_snapshot_revision", "Revision of the resources in force.";
     snapshot_age: IntGauge = "scoregate_snapshot_age_seconds", "Time since the resources in force were last found to be the store's.";
+    in_force: Histogram = "scoregate_change_in_force_seconds", "From a change's being stored until it was in force here." => SECONDS;
     snapshot_failures: IntCounter = "scoregate_snapshot_failures_total", "Compilations that failed and left the last good snapshot in force.";
     inert_assignments: IntGauge = "scoregate_inert_role_assignments", "Role assignments that grant nothing because something about them is not understood.";
     store_up: IntGauge = "scoregate_store_up", "1 while the store answers.";
@@ -66,6 +67,9 @@ families! {
     resources_failures: IntCounter = "scoregate_resources_failures_total", "Readings of the resources directory that failed.";
     reload_failures: IntCounterVec = "scoregate_reload_failures_total", "Reloads that failed and left the last good state in force.", ["what"];
     connections: IntGaugeVec = "scoregate_connections", "Open client connections.", ["listener"];
+    operations: IntCounterVec = "scoregate_control_operations_total", "Operations of the control plane, by status class.", ["operation", "status_class"];
+    operation_duration: HistogramVec = "scoregate_control_operation_duration_seconds", "From an operation's head to its answer.", ["operation"] => SECONDS;
+    audit_failures: IntCounter = "scoregate_audit_failures_total", "Deeds refused or unrecorded because the audit could not be written.";
     build: IntGaugeVec = "scoregate_build_info", "1, labelled with the version.", ["version"];
     log_dropped: IntCounter = "scoregate_access_records_dropped_total", "Access records dropped because the log was too slow.";
     panics: IntCounter = "scoregate_panics_total", "Requests ended by a defect of the gateway.";

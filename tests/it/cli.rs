@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use scoregate::identity::endpoint_key;
 use scoregate::identity::vault::Vault;
 use scoregate::model::resource::Resource;
+use scoregate::store::chain::Chain;
 use scoregate::store::{SqliteStore, Store};
 use tempfile::TempDir;
 
@@ -88,11 +89,12 @@ impl Site {
 
     /// The primary key of `my-ep`, read from the store.
     async fn key(&self) -> String {
-        let store = SqliteStore::open(&self.path("store.db")).await.unwrap();
         let vault = Vault::open(&self.path("master.key"), false).unwrap();
-        for stored in store.contents().await.unwrap().resources {
-            if let Resource::Endpoint(found) = stored.resource
-                && found.name.key() == "my-ep"
+        let chain = Chain::new(vault.audit_key());
+        let store = SqliteStore::open(&self.path("store.db"), chain).await.unwrap();
+        for stored in store.contents().await.unwrap().iter() {
+            if let Resource::Endpoint(found) = &stored.resource
+                && found.spec.name.key() == "my-ep"
             {
                 let scope = found.scope().unwrap();
                 let key = endpoint_key::reveal(&vault, &scope, "primary", &found.keys.primary);

@@ -5,10 +5,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use scoregate::model::audit::Deed;
 use scoregate::model::resource::Resource;
 use scoregate::model::role::{PrincipalId, PrincipalType, RoleAssignment};
 use scoregate::rbac::builtin;
-use scoregate::store::{Change, Expect, Manager, SqliteStore, Store};
+use scoregate::store::chain::Chain;
+use scoregate::store::{Batch, Change, Expect, Manager, SqliteStore, Store};
 use uuid::Uuid;
 
 /// The store that a child writes to. This test's own binary is the child.
@@ -17,6 +19,10 @@ const TEST: &str = "durability::every_acknowledged_write_survives_kill_9";
 const WRITES: u128 = 1_000;
 const KILLS: usize = 20;
 const SEED: u64 = 20_260_117;
+
+fn chain() -> Chain {
+    Chain::new(&[7; 32])
+}
 
 /// Resource number n; its principal says which write put it there.
 fn resource(n: u128) -> Resource {
@@ -27,14 +33,15 @@ fn resource(n: u128) -> Resource {
         principal: PrincipalId(Uuid::from_u128(n << 64 | 1)),
         principal_type: PrincipalType::User,
         condition: Some("x".repeat(usize::try_from(n % 50).unwrap() * 40)),
+        description: String::new(),
     })
 }
 
 /// Everything in a store, by number.
 async fn numbers(store: &SqliteStore) -> BTreeMap<u128, Resource> {
-    let resources = store.contents().await.unwrap().resources.into_iter();
-    let numbered = resources.map(|stored| match &stored.resource {
-        Resource::RoleAssignment(grant) => (grant.id.as_u128(), stored.resource),
+    let contents = store.contents().await.unwrap();
+    let numbered = contents.iter().map(|stored| match &stored.resource {
+        Resource::RoleAssignment(grant) => (grant.id.as_u128(), stored.resource.clone()),
         other => panic!("nobody wrote {other:?}"),
     });
     numbered.collect()
@@ -46,13 +53,14 @@ async fn write(file: &Path) {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{text}").and_then(|()| out.flush())
     };
-    let store = SqliteStore::open(file).await.unwrap();
+    let store = SqliteStore::open(file, chain()).await.unwrap();
     let mut last = numbers(&store).await.keys().max().copied().unwrap_or(0);
     say(format!("\nopened {last}")).unwrap();
     loop {
         last += 1;
         let put = Change::Put(Box::new(resource(last)), Manager::Caller, Expect::Absent);
-        store.commit(vec![put]).await.unwrap();
+        let deed = Deed::of_gateway("test", "Test/write", "r", String::new());
+        store.commit(Batch { changes: vec![put], deed }).await.unwrap();
         say(format!("written {last}")).unwrap();
     }
 }
@@ -98,7 +106,7 @@ async fn every_acknowledged_write_survives_kill_9() {
                 acknowledged += 1;
             }
         }
-        let store = SqliteStore::open(&file).await.unwrap();
+        let store = SqliteStore::open(&file, chain()).await.unwrap();
         let there = numbers(&store).await;
         for n in 1..=acknowledged {
             assert_eq!(there.get(&n), Some(&resource(n)), "write {n} after kill {kills}");

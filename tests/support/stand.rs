@@ -161,9 +161,9 @@ impl Stand {
 
     /// Both keys of an endpoint.
     pub async fn keys(&self, endpoint: &str) -> (String, String) {
-        for stored in self.gateway.store().contents().await.unwrap().resources {
-            if let Resource::Endpoint(found) = stored.resource
-                && found.name.key() == endpoint
+        for stored in self.gateway.store().contents().await.unwrap().iter() {
+            if let Resource::Endpoint(found) = &stored.resource
+                && found.spec.name.key() == endpoint
             {
                 let (scope, vault) = (found.scope().unwrap(), self.gateway.vault());
                 let open = |slot, key| endpoint_key::reveal(vault, &scope, slot, key).unwrap().to_string();
@@ -191,6 +191,7 @@ impl Stand {
 fn configuration(plan: &Plan, authority: &str) -> String {
     let mut text = format!(
         "data_plane: {{ listen: \"127.0.0.1:0\", public_url: \"http://127.0.0.1:8080\", workers: 2{} }}\n\
+         control_plane: {{ listen: \"127.0.0.1:0\" }}\n\
          admin: {{ listen: \"127.0.0.1:0\" }}\n\
          store: sqlite://store.db\n\
          workspaces: [ {{ subscription: {SUBSCRIPTION}, resource_group: default, name: default }} ]\n\

@@ -12,7 +12,7 @@ use super::*;
 use crate::identity::caller::{CallerHeaders, Groups};
 use crate::identity::claims::{self, Rules};
 use crate::identity::fetch::{Document, FetchError};
-use crate::identity::issuer::Issuer;
+use crate::identity::issuer::{Issuer, Plane};
 use crate::settings::{Entra, Identity};
 
 const GRAPH: &str = "https://graph.example/v1.0";
@@ -137,6 +137,7 @@ async fn the_address_in_a_token_is_never_called() {
         }],
         issuers: Vec::new(),
         data_audiences: vec!["api".to_owned()],
+        control_audiences: Vec::new(),
         clock_skew: NOT_AT_ALL,
         max_token_lifetime: LONG,
         directory: None,
@@ -150,7 +151,7 @@ async fn the_address_in_a_token_is_never_called() {
         }},
     });
     let rules = Rules { now: 0, skew: 0, max_lifetime: 300 };
-    let caller = claims::judge(payload.to_string().as_bytes(), &issuers[0], rules).unwrap();
+    let caller = claims::judge(payload.to_string().as_bytes(), &issuers[0], Plane::Data, rules).unwrap();
     assert_eq!(caller.groups, Groups::Overage);
 
     let graph = Graph::new([Some(members(&[11]))]);

@@ -66,6 +66,7 @@ fn assign(id: u128, role: Uuid, who: PrincipalId, at: &str) -> RoleAssignment {
         principal: who,
         principal_type: PrincipalType::User,
         condition: None,
+        description: String::new(),
     }
 }
 

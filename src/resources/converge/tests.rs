@@ -1,10 +1,12 @@
 use std::path::Path;
 
 use super::*;
+use crate::model::audit::Deed;
 use crate::model::scope::WorkspaceRef;
+use crate::model::workspace::Workspace;
 use crate::resources::Directory;
-use crate::settings::Workspace;
-use crate::store::{SqliteStore, Store};
+use crate::store::chain::Chain;
+use crate::store::{Batch, SqliteStore, Store};
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -16,7 +18,9 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn read(path: &Path) -> Result<Vec<(String, Document)>, Mistakes> {
     let place = WorkspaceRef { subscription: "s".into(), resource_group: "rg".into(), name: "ws".into() };
-    Directory::new(path.to_owned(), vec![Workspace { place, location: "local".into() }]).read()
+    let (friendly_name, description, tags) = Default::default();
+    let workspace = Workspace { place, location: "local".into(), friendly_name, description, tags };
+    Directory::new(path.to_owned(), vec![workspace]).read()
 }
 
 const ENDPOINT: &str = "name: my-endp1\nauth_mode: aad_token\ntraffic: {blue: 100}\n";
@@ -44,19 +48,28 @@ principal_id: 00000000-0000-0000-0000-000000000001
 scope: /
 ";
 
+async fn memory() -> SqliteStore {
+    SqliteStore::memory(Chain::new(&[7; 32])).await.unwrap()
+}
+
+async fn commit(store: &SqliteStore, changes: Vec<Change>) {
+    let deed = Deed::of_gateway("test", "Test/write", "r", String::new());
+    store.commit(Batch { changes, deed }).await.unwrap();
+}
+
 async fn apply(store: &SqliteStore, vault: &Vault, path: &Path) -> usize {
     let contents = store.contents().await.unwrap();
     let converged = converge(read(path).unwrap(), &contents, vault).unwrap();
     let count = converged.changes.len();
     if count > 0 {
-        store.commit(converged.changes).await.unwrap();
+        commit(store, converged.changes).await;
     }
     count
 }
 
 #[tokio::test]
 async fn a_second_run_changes_nothing_and_what_is_gone_is_removed() {
-    let (store, vault) = (SqliteStore::memory().await.unwrap(), Vault::ephemeral().unwrap());
+    let (store, vault) = (memory().await, Vault::ephemeral().unwrap());
     let files = directory(&[
         ("endpoint.yaml", ENDPOINT),
         ("blue.yml", BLUE),
@@ -67,14 +80,11 @@ async fn a_second_run_changes_nothing_and_what_is_gone_is_removed() {
     assert_eq!(apply(&store, &vault, files.path()).await, 5);
     assert_eq!(apply(&store, &vault, files.path()).await, 0);
     let endpoint = |contents: Contents| {
-        contents
-            .resources
-            .into_iter()
-            .find_map(|s| match s.resource {
-                Resource::Endpoint(e) => Some(e),
-                _ => None,
-            })
-            .unwrap()
+        let found = contents.iter().find_map(|s| match &s.resource {
+            Resource::Endpoint(e) => Some(e.clone()),
+            _ => None,
+        });
+        found.unwrap()
     };
     let before = endpoint(store.contents().await.unwrap());
     std::fs::write(files.path().join("endpoint.yaml"), ENDPOINT.replace("100", "0")).unwrap();
@@ -82,7 +92,8 @@ async fn a_second_run_changes_nothing_and_what_is_gone_is_removed() {
     assert_eq!(apply(&store, &vault, files.path()).await, 4, "one changed, three removed");
     let after = endpoint(store.contents().await.unwrap());
     assert_eq!(before.keys, after.keys, "a change of traffic keeps the keys");
-    let kept = store.contents().await.unwrap().resources.into_iter().find_map(|s| match s.resource {
+    let contents = store.contents().await.unwrap();
+    let kept = contents.iter().find_map(|s| match &s.resource {
         Resource::Deployment(d) => Some(d),
         _ => None,
     });
@@ -91,16 +102,16 @@ async fn a_second_run_changes_nothing_and_what_is_gone_is_removed() {
         (kept.scoring_path.as_str(), kept.request_settings.request_timeout.as_secs()),
         ("/invocations", 9)
     );
-    assert_eq!(kept.carried["model"], "azureml:heart:1");
+    assert_eq!(kept.workload.model, Some("azureml:heart:1".into()));
 }
 
 #[tokio::test]
 async fn what_callers_made_is_left_alone() {
-    let (store, vault) = (SqliteStore::memory().await.unwrap(), Vault::ephemeral().unwrap());
+    let (store, vault) = (memory().await, Vault::ephemeral().unwrap());
     let files = directory(&[("endpoint.yaml", "name: my-endp1\n")]);
     let made = converge(read(files.path()).unwrap(), &store.contents().await.unwrap(), &vault).unwrap();
     let Some(Change::Put(resource, ..)) = made.changes.into_iter().next() else { panic!() };
-    store.commit(vec![Change::Put(resource, Manager::Caller, Expect::Absent)]).await.unwrap();
+    commit(&store, vec![Change::Put(resource, Manager::Caller, Expect::Absent)]).await;
     let contents = store.contents().await.unwrap();
     let refused = converge(read(files.path()).unwrap(), &contents, &vault).unwrap_err().to_string();
     assert!(refused.contains("made through the API"), "{refused}");
@@ -145,7 +156,7 @@ fn every_mistake_of_every_file_is_told() {
 #[test]
 fn documents_that_contradict_each_other_are_refused_together() {
     let vault = Vault::ephemeral().unwrap();
-    let contents = Contents { revision: 0, resources: vec![] };
+    let contents = Contents::default();
     let files = directory(&[
         ("a.yaml", ENDPOINT),
         ("b.yaml", ENDPOINT),

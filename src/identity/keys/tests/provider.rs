@@ -58,6 +58,7 @@ fn issuers(jwks_file: Option<PathBuf>) -> Vec<Arc<Issuer>> {
             allow_http: false,
         }],
         data_audiences: Vec::new(),
+        control_audiences: Vec::new(),
         clock_skew: Duration::ZERO,
         max_token_lifetime: Duration::from_hours(24),
         directory: None,

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
 use crate::clock::ManualClock;
-use crate::identity::issuer::Issuer;
+use crate::identity::issuer::{Issuer, Plane};
 use crate::identity::jwks::{self, Wanted};
 use crate::identity::token::{TokenTimes, TokenVerifier};
 use crate::settings::{Entra, Identity, OidcIssuer};
@@ -290,6 +290,7 @@ pub(super) fn identity() -> Identity {
             allow_http: false,
         }],
         data_audiences: [ML, ML_APP, API].map(str::to_owned).to_vec(),
+        control_audiences: Vec::new(),
         clock_skew: Duration::from_mins(1),
         max_token_lifetime: Duration::from_hours(24),
         directory: None,
@@ -323,7 +324,11 @@ impl Gate {
         let issuers = Issuer::all(&identity());
         let clock = Arc::new(ManualClock::at(NOW));
         let times = TokenTimes { clock_skew, max_lifetime: Duration::from_hours(24), cool_down };
-        Gate { verifier: TokenVerifier::new(&issuers, clock.clone(), times, 1 << 20), issuers, clock }
+        Gate {
+            verifier: TokenVerifier::new(&issuers, Plane::Data, clock.clone(), times, 1 << 20),
+            issuers,
+            clock,
+        }
     }
 
     pub(super) fn issuer(&self, name: &str) -> &Issuer {

@@ -1,0 +1,312 @@
+//! Online deployments.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::backend;
+use super::resource::{About, Sku, SystemData, bag, tags};
+use crate::forms::{Form, IsoDuration};
+use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload, default_scoring_path};
+use crate::model::names::{DeploymentName, EndpointName};
+use crate::model::scope::WorkspaceRef;
+
+/// The type of online deployments.
+pub const TYPE: &str = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments";
+
+/// Which deployment a body describes.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its workspace.
+    pub workspace: WorkspaceRef,
+    /// Its endpoint.
+    pub endpoint: EndpointName,
+    /// Its name.
+    pub name: DeploymentName,
+}
+
+/// Reads the body of a PUT. `route` finds the scoring path of an environment by its id.
+pub fn read(
+    form: &Form<'_>,
+    place: Place,
+    before: Option<&Deployment>,
+    route: impl Fn(&str) -> Option<String>,
+) -> Option<Deployment> {
+    form.carried("location");
+    let tags = tags(form);
+    let capacity = form
+        .optional_section("sku", "How large it is.", |f| {
+            f.carried("name");
+            capacity(f)
+        })
+        .flatten();
+    form.section("properties", "", |f| {
+        f.one_of("endpointComputeType", "Where it runs; Managed.", &[("Managed", ())]).or(());
+        let mut properties = bag(f, before.map(|before| &before.properties));
+        let own = backend::take(f, &mut properties, before);
+        if own.backend.is_none() && !f.has("properties") {
+            let hint =
+                r#"properties.properties["scoregate.backend"] = "{\"urls\":[\"http://127.0.0.1:5001\"]}""#;
+            f.wrong("properties", "does not say where the instances are", Some(hint));
+        } else if own.backend.is_none() {
+            f.wrong("properties", "`scoregate.backend` has to say where the instances are", None);
+        }
+        let workload = Workload { instance_count: capacity, ..workload(f) };
+        let environment = workload.environment.as_ref().and_then(Value::as_str);
+        let scoring_path = own.scoring_path.or_else(|| route(environment?));
+        let scoring_path = scoring_path.unwrap_or_else(default_scoring_path);
+        backend::check_paths(f, "properties", &scoring_path, own.allowed_paths.as_deref());
+        Some(Deployment {
+            name: place.name,
+            endpoint: place.endpoint,
+            workspace: place.workspace,
+            backend: own.backend?,
+            request_settings: f.section("requestSettings", "Concurrency and time.", request_settings),
+            scoring_path,
+            allowed_paths: own.allowed_paths,
+            forward_authorization: own.forward_authorization,
+            forward_cookies: own.forward_cookies,
+            description: f.value("description", "What it is for.").or_else(String::new),
+            tags,
+            properties,
+            workload,
+        })
+    })
+}
+
+fn capacity(form: &Form<'_>) -> Option<u32> {
+    let capacity = form.value::<u32>("capacity", "How many instances.").optional();
+    if capacity == Some(0) {
+        form.wrong("capacity", "is 0; a deployment has at least one instance", None);
+    }
+    capacity
+}
+
+fn request_settings(form: &Form<'_>) -> RequestSettings {
+    let defaults = RequestSettings::default();
+    let concurrent =
+        form.value("maxConcurrentRequestsPerInstance", "Requests at once for an instance.").or(1);
+    if concurrent == 0 {
+        form.wrong("maxConcurrentRequestsPerInstance", "is 0; no request could ever be served", None);
+    }
+    let time = |key, default| form.value::<IsoDuration>(key, "ISO 8601.").or(IsoDuration(default)).0;
+    RequestSettings {
+        request_timeout: time("requestTimeout", defaults.request_timeout),
+        max_concurrent_requests_per_instance: concurrent,
+        max_queue_wait: time("maxQueueWait", defaults.max_queue_wait),
+    }
+}
+
+fn workload(form: &Form<'_>) -> Workload {
+    let access = [("Enabled", true), ("Disabled", false)];
+    let code = form.section("codeConfiguration", "The code; kept and shown.", |f| {
+        (f.value("codeId", "").optional(), f.value("scoringScript", "").optional())
+    });
+    Workload {
+        model: form.value::<String>("model", "Id of a model; kept and shown.").optional().map(Value::from),
+        model_mount_path: form.value("modelMountPath", "").optional(),
+        environment: form
+            .value::<String>("environmentId", "Id of an environment; its scoring route is used.")
+            .optional()
+            .map(Value::from),
+        code: code.0,
+        scoring_script: code.1,
+        environment_variables: form.pairs("environmentVariables", "Kept and shown.").into_iter().collect(),
+        instance_type: form.value("instanceType", "Free text; kept and shown.").optional(),
+        instance_count: None,
+        app_insights_enabled: form.value("appInsightsEnabled", "").or(false),
+        egress_public_network_access: form.one_of("egressPublicNetworkAccess", "", &access).optional(),
+        liveness_probe: form.optional_section("livenessProbe", "", probe),
+        readiness_probe: form.optional_section("readinessProbe", "", probe),
+        data_collector: form.carried("dataCollector").filter(|value| value.is_object()),
+    }
+}
+
+fn probe(form: &Form<'_>) -> Probe {
+    let defaults = Probe::default();
+    let time = |key, default| form.value::<IsoDuration>(key, "ISO 8601.").or(IsoDuration(default)).0;
+    Probe {
+        initial_delay: time("initialDelay", defaults.initial_delay),
+        period: time("period", defaults.period),
+        timeout: time("timeout", defaults.timeout),
+        success_threshold: form.value("successThreshold", "").or(defaults.success_threshold),
+        failure_threshold: form.value("failureThreshold", "").or(defaults.failure_threshold),
+    }
+}
+
+/// An online deployment as ARM shows it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentView {
+    id: String,
+    name: String,
+    #[serde(rename = "type")]
+    kind_of: String,
+    location: String,
+    tags: BTreeMap<String, String>,
+    kind: String,
+    sku: Sku,
+    properties: DeploymentProperties,
+    system_data: SystemData,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct DeploymentProperties {
+    endpoint_compute_type: String,
+    description: String,
+    model: Option<String>,
+    model_mount_path: Option<String>,
+    environment_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code_configuration: Option<CodeView>,
+    environment_variables: BTreeMap<String, String>,
+    instance_type: Option<String>,
+    app_insights_enabled: bool,
+    egress_public_network_access: String,
+    request_settings: RequestSettingsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    liveness_probe: Option<ProbeView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readiness_probe: Option<ProbeView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_collector: Option<Value>,
+    scale_settings: Map<String, Value>,
+    provisioning_state: String,
+    properties: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct CodeView {
+    code_id: Option<String>,
+    scoring_script: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct RequestSettingsView {
+    request_timeout: String,
+    max_concurrent_requests_per_instance: u32,
+    max_queue_wait: String,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ProbeView {
+    initial_delay: String,
+    period: String,
+    timeout: String,
+    success_threshold: u32,
+    failure_threshold: u32,
+}
+
+fn iso(duration: std::time::Duration) -> String {
+    IsoDuration(duration).to_string()
+}
+
+fn probe_view(probe: &Probe) -> ProbeView {
+    ProbeView {
+        initial_delay: iso(probe.initial_delay),
+        period: iso(probe.period),
+        timeout: iso(probe.timeout),
+        success_threshold: probe.success_threshold,
+        failure_threshold: probe.failure_threshold,
+    }
+}
+
+/// A reference, or what of an asset described in place comes nearest to one.
+fn reference(value: &Value, inside: &[&str]) -> Option<String> {
+    let found = inside.iter().find_map(|key| value.get(key)?.as_str());
+    value.as_str().or(found).map(str::to_owned)
+}
+
+fn properties(deployment: &Deployment, whole: bool) -> DeploymentProperties {
+    let (workload, settings) = (&deployment.workload, &deployment.request_settings);
+    let mut properties = deployment.properties.clone();
+    backend::put(&mut properties, deployment, whole);
+    let mut scale_settings = Map::new();
+    scale_settings.insert("scaleType".to_owned(), json!("Default"));
+    let has_code = workload.code.is_some() || workload.scoring_script.is_some();
+    DeploymentProperties {
+        endpoint_compute_type: "Managed".to_owned(),
+        description: deployment.description.clone(),
+        model: workload.model.as_ref().and_then(|model| reference(model, &["path", "name"])),
+        model_mount_path: workload.model_mount_path.clone(),
+        environment_id: workload.environment.as_ref().and_then(|env| reference(env, &["image", "name"])),
+        code_configuration: has_code.then(|| CodeView {
+            code_id: workload.code.clone(),
+            scoring_script: workload.scoring_script.clone(),
+        }),
+        environment_variables: workload.environment_variables.clone(),
+        instance_type: workload.instance_type.clone(),
+        app_insights_enabled: workload.app_insights_enabled,
+        egress_public_network_access: match workload.egress_public_network_access {
+            Some(false) => "Disabled",
+            _ => "Enabled",
+        }
+        .to_owned(),
+        request_settings: RequestSettingsView {
+            request_timeout: iso(settings.request_timeout),
+            max_concurrent_requests_per_instance: settings.max_concurrent_requests_per_instance,
+            max_queue_wait: iso(settings.max_queue_wait),
+        },
+        liveness_probe: workload.liveness_probe.as_ref().map(probe_view),
+        readiness_probe: workload.readiness_probe.as_ref().map(probe_view),
+        data_collector: workload.data_collector.clone(),
+        scale_settings,
+        provisioning_state: "Succeeded".to_owned(),
+        properties,
+    }
+}
+
+/// How many instances a deployment has: as it says, or as many as it names.
+fn capacity_of(deployment: &Deployment) -> u32 {
+    let named = u32::try_from(deployment.backend.urls.len()).unwrap_or(u32::MAX);
+    deployment.workload.instance_count.unwrap_or(named)
+}
+
+/// The body of a PUT that makes a deployment as described.
+pub fn body(deployment: &Deployment, location: &str) -> Value {
+    json!({
+        "location": location,
+        "tags": deployment.tags,
+        "sku": {"name": "Default", "capacity": capacity_of(deployment)},
+        "properties": properties(deployment, true),
+    })
+}
+
+/// A deployment as ARM shows it.
+pub fn view(deployment: &Deployment, about: About<'_>) -> DeploymentView {
+    DeploymentView {
+        id: about.id.to_string(),
+        name: deployment.name.to_string(),
+        kind_of: TYPE.to_owned(),
+        location: about.location.to_owned(),
+        tags: deployment.tags.clone(),
+        kind: "Managed".to_owned(),
+        sku: Sku { name: "Default".to_owned(), capacity: capacity_of(deployment) },
+        properties: properties(deployment, false),
+        system_data: SystemData::of(about.system),
+    }
+}
+
+/// What a PATCH may change: tags as a whole, and the number of instances.
+pub fn patch(form: &Form<'_>, before: &Deployment) -> Deployment {
+    let mut deployment = before.clone();
+    if form.has("tags") {
+        deployment.tags = tags(form);
+    }
+    if let Some(Some(count)) = form.optional_section("sku", "", |f| {
+        f.carried("name");
+        capacity(f)
+    }) {
+        deployment.workload.instance_count = Some(count);
+    }
+    if form.carried("properties").is_some() {
+        form.wrong("properties", "cannot be changed by PATCH", Some("send the whole deployment by PUT"));
+    }
+    deployment
+}

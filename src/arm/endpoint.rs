@@ -1,0 +1,234 @@
+//! Online endpoints.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::resource::{About, SystemData, bag, tags};
+use crate::forms::Form;
+use crate::model::endpoint::{AuthMode, EndpointSpec};
+use crate::model::names::{DeploymentName, EndpointName};
+use crate::model::scope::WorkspaceRef;
+use crate::model::traffic::{Mirror, Traffic};
+
+/// ARM's words for the ways of authentication.
+pub const MODES: [(&str, AuthMode); 3] =
+    [("Key", AuthMode::Key), ("AMLToken", AuthMode::AmlToken), ("AADToken", AuthMode::AadToken)];
+
+/// Keys that a caller brings along when an endpoint is made.
+#[derive(Clone, Default)]
+pub struct GivenKeys {
+    /// The primary key.
+    pub primary: Option<String>,
+    /// The secondary key.
+    pub secondary: Option<String>,
+}
+
+impl std::fmt::Debug for GivenKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GivenKeys(…)")
+    }
+}
+
+/// Shares by deployment in a body or a YAML document.
+pub fn shares(form: &Form<'_>, key: &'static str, doc: &str) -> Vec<(DeploymentName, u8)> {
+    let read = |(name, share): (String, u8)| match name.parse() {
+        Ok(name) => Some((name, share)),
+        Err(error) => {
+            form.wrong(key, crate::model::names::NameError::to_string(&error), None);
+            None
+        }
+    };
+    form.pairs::<u8>(key, doc).into_iter().filter_map(read).collect()
+}
+
+/// Reads live and mirrored traffic together, because one bears on the other.
+pub fn traffic(
+    form: &Form<'_>,
+    live: &'static str,
+    mirror: &'static str,
+) -> Option<(Traffic, Option<Mirror>)> {
+    let live_shares = shares(form, live, "Percentages by deployment; they add up to 100 or 0.");
+    let traffic =
+        Traffic::try_from(live_shares).map_err(|error| form.wrong(live, error.to_string(), None)).ok();
+    let copies = shares(form, mirror, "One deployment and its percentage of copies, at most 50.");
+    let mirror = Mirror::read(copies, traffic.as_ref().unwrap_or(&Traffic::default()))
+        .map_err(|error| form.wrong(mirror, error.to_string(), None));
+    Some((traffic?, mirror.ok()?))
+}
+
+/// Reads the body of a PUT.
+pub fn read(
+    form: &Form<'_>,
+    name: &EndpointName,
+    workspace: &WorkspaceRef,
+    before: Option<&EndpointSpec>,
+) -> Option<(EndpointSpec, GivenKeys)> {
+    form.carried("location");
+    let tags = tags(form);
+    let identity = form.carried("identity");
+    form.section("properties", "", |f| {
+        let auth_mode = f
+            .one_of("authMode", "How callers prove who they are.", &MODES)
+            .required("Key, AMLToken or AADToken");
+        let description = f.value::<String>("description", "What it is for.").or_else(String::new);
+        let traffic = traffic(f, "traffic", "mirrorTraffic");
+        let access = [("Enabled", true), ("Disabled", false)];
+        let public_network_access =
+            f.one_of("publicNetworkAccess", "Azure's switch; kept and shown.", &access).or(true);
+        let properties = bag(f, before.map(|before| &before.properties));
+        let keys = f.section("keys", "Keys to begin with; only when the endpoint is made.", |k| GivenKeys {
+            primary: given_key(k, "primaryKey"),
+            secondary: given_key(k, "secondaryKey"),
+        });
+        let (traffic, mirror) = traffic?;
+        let spec = EndpointSpec {
+            name: name.clone(),
+            workspace: workspace.clone(),
+            auth_mode: auth_mode?,
+            traffic,
+            mirror,
+            description,
+            tags,
+            properties,
+            identity,
+            public_network_access,
+        };
+        Some((spec, keys))
+    })
+}
+
+fn given_key(form: &Form<'_>, slot: &'static str) -> Option<String> {
+    let key = form.value::<String>(slot, "32 to 512 characters of A-Z a-z 0-9 - . _ ~ + / =").optional()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+    if !(32..=512).contains(&key.len()) || !key.chars().all(plain) {
+        form.wrong(slot, "is not a key: give 32 to 512 characters of A-Z a-z 0-9 - . _ ~ + / =", None);
+    }
+    Some(key)
+}
+
+/// Shares as ARM writes them.
+fn shown_shares(traffic: &Traffic) -> BTreeMap<String, u8> {
+    traffic.shares().map(|(name, share)| (name.to_string(), share)).collect()
+}
+
+fn shown_mirror(mirror: Option<&Mirror>) -> BTreeMap<String, u8> {
+    mirror.iter().map(|mirror| (mirror.deployment.to_string(), mirror.percent)).collect()
+}
+
+fn mode(mode: AuthMode) -> &'static str {
+    MODES.iter().find(|(_, known)| *known == mode).map_or("Key", |(word, _)| word)
+}
+
+fn access(open: bool) -> &'static str {
+    if open { "Enabled" } else { "Disabled" }
+}
+
+/// The body of a PUT that makes an endpoint as described.
+pub fn body(spec: &EndpointSpec, location: &str) -> Value {
+    json!({
+        "location": location,
+        "tags": spec.tags,
+        "identity": identity(spec),
+        "properties": {
+            "authMode": mode(spec.auth_mode),
+            "description": spec.description,
+            "traffic": shown_shares(&spec.traffic),
+            "mirrorTraffic": shown_mirror(spec.mirror.as_ref()),
+            "publicNetworkAccess": access(spec.public_network_access),
+            "properties": spec.properties,
+        },
+    })
+}
+
+fn identity(spec: &EndpointSpec) -> Value {
+    spec.identity.clone().unwrap_or_else(|| json!({"type": "SystemAssigned"}))
+}
+
+/// An online endpoint as ARM shows it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointView {
+    id: String,
+    name: String,
+    #[serde(rename = "type")]
+    kind_of: String,
+    location: String,
+    tags: BTreeMap<String, String>,
+    kind: String,
+    identity: Value,
+    properties: EndpointProperties,
+    system_data: SystemData,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct EndpointProperties {
+    auth_mode: String,
+    description: String,
+    /// Always null; read them by `listKeys`.
+    keys: Option<Map<String, Value>>,
+    traffic: BTreeMap<String, u8>,
+    mirror_traffic: BTreeMap<String, u8>,
+    public_network_access: String,
+    scoring_uri: String,
+    swagger_uri: String,
+    provisioning_state: String,
+    properties: BTreeMap<String, String>,
+}
+
+/// The type of online endpoints.
+pub const TYPE: &str = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints";
+
+/// An endpoint as ARM shows it. `data_url` is what clients call the data plane by; `operation` is where the status
+/// of the operation can be asked that made the endpoint so, for scripts that look for it in the body.
+pub fn view(
+    spec: &EndpointSpec,
+    about: About<'_>,
+    data_url: &str,
+    operation: Option<String>,
+) -> EndpointView {
+    let base = format!("{data_url}/endpoints/{}", spec.name);
+    let mut properties = spec.properties.clone();
+    properties.insert("azureml.onlineendpointid".to_owned(), about.id.key().to_owned());
+    properties.extend(operation.map(|uri| ("AzureAsyncOperationUri".to_owned(), uri)));
+    EndpointView {
+        id: about.id.to_string(),
+        name: spec.name.to_string(),
+        kind_of: TYPE.to_owned(),
+        location: about.location.to_owned(),
+        tags: spec.tags.clone(),
+        kind: "Managed".to_owned(),
+        identity: identity(spec),
+        properties: EndpointProperties {
+            auth_mode: mode(spec.auth_mode).to_owned(),
+            description: spec.description.clone(),
+            keys: None,
+            traffic: shown_shares(&spec.traffic),
+            mirror_traffic: shown_mirror(spec.mirror.as_ref()),
+            public_network_access: access(spec.public_network_access).to_owned(),
+            scoring_uri: format!("{base}/score"),
+            swagger_uri: format!("{base}/swagger.json"),
+            provisioning_state: "Succeeded".to_owned(),
+            properties,
+        },
+        system_data: SystemData::of(about.system),
+    }
+}
+
+/// What a PATCH may change: tags and identity, each as a whole (ARM merges nothing inside a map of tags).
+pub fn patch(form: &Form<'_>, before: &EndpointSpec) -> EndpointSpec {
+    let mut spec = before.clone();
+    if form.has("tags") {
+        spec.tags = tags(form);
+    }
+    if let Some(identity) = form.carried("identity") {
+        spec.identity = Some(identity);
+    }
+    if form.carried("properties").is_some() {
+        form.wrong("properties", "cannot be changed by PATCH", Some("send the whole endpoint by PUT"));
+    }
+    spec
+}
