@@ -24,11 +24,11 @@ use crate::telemetry::metrics::Metrics;
 #[derive(Debug)]
 pub struct Gate {
     /// Judges tokens.
-    pub tokens: TokenVerifier,
+    pub tokens: Arc<TokenVerifier>,
     /// Compares keys.
     pub vault: Arc<Vault>,
     /// Knows groups that do not fit into a token.
-    pub directory: Option<Directory>,
+    pub directory: Option<Arc<Directory>>,
     /// Addresses that fail too often.
     pub failures: failures::Failures,
     /// Counts decisions.

@@ -12,10 +12,11 @@
 //! | 5 | [`net`], [`upstream`], [`resources`] | the way in; the way to instances; resources as files |
 //! | 6 | [`routing`] | the snapshot: everything that a request needs, in tables |
 //! | 7 | [`gate`], [`publish`] | the decision about a request; from the store to the snapshot |
-//! | 8 | [`proxy`] | a request's whole way |
-//! | 9 | [`app`] | the composition |
-//! | 10 | [`dev`] | a gateway with all its surroundings, for trying |
-//! | 11 | [`cli`] | the command line |
+//! | 8 | [`proxy`], [`operations`] | a scoring request's whole way; what can be done to resources |
+//! | 9 | [`control`] | the REST API over the operations |
+//! | 10 | [`app`] | the composition |
+//! | 11 | [`dev`] | a gateway with all its surroundings, for trying |
+//! | 12 | [`cli`] | the command line |
 //!
 //! To follow a scoring request, begin at [`proxy`]; ARCHITECTURE.md walks through it file by file.
 
@@ -33,12 +34,14 @@ pub mod app;
 pub mod arm;
 pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod dev;
 pub mod forms;
 pub mod gate;
 pub mod identity;
 pub mod model;
 pub mod net;
+pub mod operations;
 pub mod proxy;
 pub mod publish;
 pub mod rbac;

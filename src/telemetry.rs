@@ -6,4 +6,5 @@ pub mod access_log;
 pub mod health;
 pub mod logging;
 pub mod metrics;
+pub mod recent;
 pub mod record;

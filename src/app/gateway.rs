@@ -11,11 +11,13 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::admin::Admin;
-use super::data_plane::{Ended, Serving};
+use super::control_plane;
+use super::serving::{Ended, Serving};
 use super::tasks::Tasks;
 use crate::clock::{Clock, SystemClock};
+use crate::control::Addresses;
 use crate::gate::failures::Failures;
-use crate::gate::matching::Addresses;
+use crate::gate::matching;
 use crate::gate::{Counts, Gate};
 use crate::identity::directory::Directory as GroupDirectory;
 use crate::identity::fetch::HttpFetch;
@@ -41,6 +43,7 @@ use crate::store::{SqliteStore, Store};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::health::{Health, State};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::recent::Recent;
 use crate::telemetry::record::Sink;
 
 /// How long a start waits for the keys of issuers that answer.
@@ -56,6 +59,12 @@ pub type StartError = anyhow::Error;
 pub struct Gateway {
     /// Where clients call.
     pub data: SocketAddr,
+    /// Where resources are managed.
+    pub control: SocketAddr,
+    /// How clients reach both, and where they get tokens.
+    pub addresses: Addresses,
+    /// The certificate that clients of the control plane have to trust, if the gateway made its own.
+    pub control_ca: Option<String>,
     /// Where operators look.
     pub admin: SocketAddr,
     publisher: Arc<Publisher>,
@@ -103,7 +112,11 @@ impl Gateway {
             tasks.spawn("resources", publisher.clone().follow(directory, vault.clone()));
         }
 
-        let issuers = Issuer::all(&settings.identity);
+        let (control, control_sockets) = bind("control plane", settings.control_plane.listen, 1)?;
+        let mut identity = settings.identity.clone();
+        let control_url = control_plane::public_url(&settings, control);
+        identity.control_audiences.push(control_url.clone());
+        let issuers = Issuer::all(&identity);
         refresh_keys(&issuers, &settings, &clock, &tasks)?;
         first_keys(&issuers, &clock).await;
 
@@ -111,8 +124,12 @@ impl Gateway {
             metrics: metrics.clone(),
             log: access_log(&settings, &metrics)?,
             clock: clock.clone(),
+            recent: Arc::new(Recent::new(settings.limits.explained_requests)),
         });
-        let gate = gate(&settings, &issuers, &clock, &vault, &metrics)?;
+        let directory = group_directory(&settings)?;
+        let gate = gate(&settings, &issuers, &clock, &vault, &metrics, directory.clone());
+        let scoring = gate.tokens.clone();
+        let recent = sink.recent.clone();
         let snapshot = publisher.cell().clone();
         let pipeline = Arc::new(Pipeline { snapshot: snapshot.clone(), gate, sink, rules: rules(&settings) });
 
@@ -124,12 +141,28 @@ impl Gateway {
         let drain = CancellationToken::new();
         let serving = Serving {
             protocol,
-            pipeline,
+            service: pipeline,
             admission: Admission::new(limits.connections, limits.connections_per_address, gauge),
             drain: drain.clone(),
             grace: limits.drain,
         };
+        let protocol = serving.protocol.clone();
         let ended = serving.start(settings.data_plane.layout, sockets)?;
+        let addresses = control_plane::addresses(&settings, control_url, data);
+        let parts = control_plane::Parts {
+            publisher: publisher.clone(),
+            store: store.clone(),
+            vault: vault.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            directory,
+            scoring,
+            recent,
+            owners: owners(&settings),
+            addresses: addresses.clone(),
+        };
+        let control_ca =
+            parts.start(&settings, &issuers, &protocol, (control, control_sockets), &drain, &tasks)?;
         tasks.spawn(
             "housekeeping",
             housekeeping(snapshot.clone(), certificates, health.clone(), metrics.clone()),
@@ -138,8 +171,22 @@ impl Gateway {
 
         let admin = Admin { health: health.clone(), metrics, issuers, snapshot, clock };
         serve_admin(admin, admin_socket, &tasks)?;
-        info!(%data, admin = %admin_address, "scoregate is ready");
-        Ok(Gateway { data, admin: admin_address, publisher, store, vault, health, tasks, drain, ended })
+        info!(%data, %control, admin = %admin_address, "scoregate is ready");
+        let admin = admin_address;
+        Ok(Gateway {
+            data,
+            control,
+            addresses,
+            control_ca,
+            admin,
+            publisher,
+            store,
+            vault,
+            health,
+            tasks,
+            drain,
+            ended,
+        })
     }
 
     /// The store, for those who change resources.
@@ -197,8 +244,8 @@ pub fn open_vault(settings: &Settings) -> Result<Vault, StartError> {
     })
 }
 
-fn compiler(settings: &Settings, metrics: Metrics) -> Compiler {
-    let limits = &settings.limits;
+/// The grants that the settings make.
+fn owners(settings: &Settings) -> Vec<RoleAssignment> {
     let owner = |principal: &crate::model::role::PrincipalId| RoleAssignment {
         id: Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("owner:{principal}").as_bytes()),
         scope: Scope::root(),
@@ -208,8 +255,13 @@ fn compiler(settings: &Settings, metrics: Metrics) -> Compiler {
         condition: None,
         description: "named under `owners` in the configuration".to_owned(),
     };
+    settings.owners.iter().map(owner).collect()
+}
+
+fn compiler(settings: &Settings, metrics: Metrics) -> Compiler {
+    let limits = &settings.limits;
     Compiler {
-        owners: settings.owners.iter().map(owner).collect(),
+        owners: owners(settings),
         groups: settings.management_groups.clone(),
         metrics,
         workers: settings.data_plane.workers,
@@ -270,44 +322,49 @@ fn access_log(settings: &Settings, metrics: &Metrics) -> Result<AccessLog, Start
     })
 }
 
+/// The directory that knows groups which do not fit into a token.
+fn group_directory(settings: &Settings) -> Result<Option<Arc<GroupDirectory>>, StartError> {
+    let Some(directory) = &settings.identity.directory else { return Ok(None) };
+    let transport = Transport { ca_file: directory.ca_file.clone(), allow_http: directory.allow_http };
+    let fetch = Arc::new(HttpFetch::new(&transport)?);
+    let (url, token_file) = (directory.url.clone(), directory.token_file.clone());
+    Ok(Some(Arc::new(GroupDirectory::new(url, token_file, fetch, settings.limits.group_cache))))
+}
+
+/// By which times tokens are judged.
+pub(super) fn token_times(settings: &Settings) -> TokenTimes {
+    TokenTimes {
+        clock_skew: settings.identity.clock_skew,
+        max_lifetime: settings.identity.max_token_lifetime,
+        cool_down: settings.limits.jwks_cool_down,
+    }
+}
+
 fn gate(
     settings: &Settings,
     issuers: &[Arc<Issuer>],
     clock: &Arc<dyn Clock>,
     vault: &Arc<Vault>,
     metrics: &Metrics,
-) -> Result<Gate, StartError> {
-    let limits = &settings.limits;
-    let times = TokenTimes {
-        clock_skew: settings.identity.clock_skew,
-        max_lifetime: settings.identity.max_token_lifetime,
-        cool_down: limits.jwks_cool_down,
-    };
-    let directory = match &settings.identity.directory {
-        None => None,
-        Some(directory) => {
-            let transport =
-                Transport { ca_file: directory.ca_file.clone(), allow_http: directory.allow_http };
-            let fetch = Arc::new(HttpFetch::new(&transport)?);
-            let (url, token_file) = (directory.url.clone(), directory.token_file.clone());
-            Some(GroupDirectory::new(url, token_file, fetch, limits.group_cache))
-        }
-    };
+    directory: Option<Arc<GroupDirectory>>,
+) -> Gate {
+    let (limits, times) = (&settings.limits, token_times(settings));
+    let tokens = TokenVerifier::new(issuers, Plane::Data, clock.clone(), times, limits.token_cache_bytes);
     let data_plane = &settings.data_plane;
-    Ok(Gate {
-        tokens: TokenVerifier::new(issuers, Plane::Data, clock.clone(), times, limits.token_cache_bytes),
+    Gate {
+        tokens: Arc::new(tokens),
         vault: vault.clone(),
         directory,
         failures: Failures::new(limits.failed_authentications),
         counts: Counts { allowed: metrics.decisions.with_label_values(&["allowed"]) },
         metrics: metrics.clone(),
-        addresses: Addresses {
+        addresses: matching::Addresses {
             single: data_plane.single_endpoint.as_ref().map(|name| name.key().to_owned()),
             suffix: data_plane.base_domain.as_ref().map(|domain| format!(".{domain}")),
         },
         unauthorized: data_plane.unauthorized,
         challenge: challenge(settings),
-    })
+    }
 }
 
 /// Tells a client without a token where to get one, in the form that Azure's own clients read.

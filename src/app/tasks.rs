@@ -25,6 +25,11 @@ impl Tasks {
         });
     }
 
+    /// Runs a listener, which ends by itself once it is drained.
+    pub(super) fn serve(&self, listener: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(listener);
+    }
+
     /// Ends all of them.
     pub(super) async fn stop(&self) {
         self.stop.cancel();

@@ -13,13 +13,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::model::{Model, ModelError};
+use crate::clock::{Clock, SystemClock};
+use crate::net::own_ca::{self, Leaf, OwnCa};
 use crate::net::tls::Certificates;
 
 /// A socket on loopback; port 0 takes any free one.
@@ -33,31 +33,16 @@ pub fn bind(port: u16) -> anyhow::Result<(SocketAddr, StdListener)> {
 }
 
 /// Makes a certificate authority, writes its certificate to a file, and gives a certificate of it for loopback.
-pub fn certificates(ca_file: &Path) -> anyhow::Result<Arc<Certificates>> {
-    let ca_key = KeyPair::generate()?;
-    let mut ca = CertificateParams::new(Vec::<String>::new())?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    ca.distinguished_name.push(DnType::CommonName, "scoregate dev CA");
-    let root = ca.self_signed(&ca_key)?;
-    std::fs::write(ca_file, root.pem())?;
-    let leaf_key = KeyPair::generate()?;
-    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-    leaf.use_authority_key_identifier_extension = true;
-    let certificate = leaf.signed_by(&leaf_key, &Issuer::new(ca, ca_key))?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
-    let chain = vec![certificate.der().clone(), root.der().clone()];
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    Ok(Certificates::of(rustls::sign::CertifiedKey::from_der(chain, key, &provider)?))
+pub fn certificates(ca_file: &Path) -> anyhow::Result<Leaf> {
+    let now = SystemClock.unix();
+    let ca = OwnCa::ephemeral(now)?;
+    std::fs::write(ca_file, ca.pem())?;
+    Ok(ca.leaf(&own_ca::names("https://localhost", [127, 0, 0, 1].into()), now)?)
 }
 
 /// Serves a router over TLS until the task is dropped.
-pub async fn serve_tls(
-    socket: StdListener,
-    certificates: Arc<Certificates>,
-    router: Router,
-) -> anyhow::Result<()> {
-    let mut config = (*certificates.server_config()?).clone();
+pub async fn serve_tls(socket: StdListener, leaf: &Leaf, router: Router) -> anyhow::Result<()> {
+    let mut config = (*Certificates::of(leaf.certified()?).server_config()?).clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::from_std(socket)?);
     loop {

@@ -1,6 +1,8 @@
 //! Everything that `scoregate dev` starts, and what it tells about it.
 
 use std::fmt::Write;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +64,9 @@ impl World {
         let (blue_address, blue_socket) = server::bind(port(3)?)?;
         let (green_address, green_socket) = server::bind(port(4)?)?;
         let ca_file = directory.join("ca.pem");
-        let certificates = server::certificates(&ca_file)?;
+        let leaf = server::certificates(&ca_file)?;
+        write_secret(&directory.join("control.key"), &leaf.private_key)?;
+        std::fs::write(directory.join("control.pem"), &leaf.certificate)?;
         let principals =
             ["admin", "scientist", "outsider"].map(principal).into_iter().collect::<Result<Vec<_>, _>>()?;
         let (tenant, authority) = (id("tenant"), format!("https://{issuer_address}"));
@@ -75,7 +79,7 @@ impl World {
         let issuer = Arc::new(Issuer::new(config, || SystemClock.unix())?);
         let mut servers = JoinSet::new();
         servers.spawn(async move {
-            let _ = server::serve_tls(issuer_socket, certificates, issuer.router()).await;
+            let _ = server::serve_tls(issuer_socket, &leaf, issuer.router()).await;
         });
         for (name, model, socket) in
             [("blue", Model::blue()?, blue_socket), ("green", Model::green()?, green_socket)]
@@ -89,7 +93,7 @@ impl World {
         let models = [format!("http://{blue_address}"), format!("http://{green_address}")];
         let [admin, scientist] = ["admin", "scientist"].map(|name| id(&format!("{name}.object")));
         write_resources(directory, &models, scientist)?;
-        let text = configuration(port(0)?, port(10)?, &authority, tenant, admin, access_log);
+        let text = configuration([port(0)?, port(1)?, port(10)?], &authority, tenant, admin, access_log);
         let file = directory.join("scoregate.yaml");
         std::fs::write(&file, text)?;
         let gateway = Gateway::start(Settings::load(&file, std::iter::empty())?).await?;
@@ -111,6 +115,10 @@ impl World {
 
     pub(super) fn data_url(&self) -> String {
         format!("http://{}", self.gateway.data)
+    }
+
+    pub(super) fn control_url(&self) -> String {
+        self.gateway.addresses.control.clone()
     }
 
     pub(super) fn scoring_url(&self, endpoint: &str) -> String {
@@ -160,7 +168,7 @@ impl World {
             .collect();
         let [blue, green] = &self.models;
         json!({
-            "data_url": self.data_url(), "control_url": null, "admin_url": format!("http://{}", self.gateway.admin),
+            "data_url": self.data_url(), "control_url": self.control_url(), "admin_url": format!("http://{}", self.gateway.admin),
             "authority_url": self.authority, "ca_file": self.ca_file, "tenant_id": self.tenant,
             "subscription_id": SUBSCRIPTION, "resource_group": "default", "workspace": "default", "location": "local",
             "principals": principals, "models": {"blue": blue, "green": green},
@@ -174,9 +182,10 @@ impl World {
         let [blue, green] = &self.models;
         let rows = [
             ("scoring", self.scoring_url("my-endp1")),
+            ("control plane", self.control_url()),
             ("metrics, health", format!("http://{}", self.gateway.admin)),
             ("issuer", format!("{}/{}/v2.0", self.authority, self.tenant)),
-            ("its CA", self.ca_file.display().to_string()),
+            ("CA of both", self.ca_file.display().to_string()),
             ("models", format!("blue {blue}  green {green}")),
             ("files", self.directory.display().to_string()),
         ];
@@ -214,18 +223,25 @@ impl World {
     }
 }
 
+/// A file that only its owner may read.
+fn write_secret(file: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut open = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    open.write_all(text.as_bytes())?;
+    Ok(())
+}
+
 fn configuration(
-    data: u16,
-    admin: u16,
+    [data, control, admin]: [u16; 3],
     authority: &str,
     tenant: Uuid,
     owner: Uuid,
     access_log: bool,
 ) -> String {
-    let public = if data == 0 { 8080 } else { data };
     format!(
         "# Written by `scoregate dev` at each start.\n\
-         data_plane: {{ listen: \"127.0.0.1:{data}\", public_url: \"http://127.0.0.1:{public}\" }}\n\
+         data_plane: {{ listen: \"127.0.0.1:{data}\" }}\n\
+         control_plane: {{ listen: \"127.0.0.1:{control}\", tls: {{ certificate: control.pem, private_key: control.key }} }}\n\
          admin: {{ listen: \"127.0.0.1:{admin}\" }}\n\
          store: sqlite://scoregate.db\n\
          identity:\n  entra:\n    - {{ authority: \"{authority}\", tenants: [ {tenant} ], ca_file: ca.pem }}\n\

@@ -20,6 +20,16 @@ pub struct Authenticated {
     pub(super) who: Who,
 }
 
+impl Authenticated {
+    /// The principal, if a token named one.
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        match &self.who {
+            Who::Key(_) => None,
+            Who::Issued(caller) | Who::Caller(caller) => Some(caller),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Who {
     /// Somebody with one of the endpoint's keys.

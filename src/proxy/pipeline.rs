@@ -149,8 +149,8 @@ impl Pipeline {
 
         // authenticate, authorize: who calls, and may they score it
         let who = self.gate.authenticate(&snapshot, endpoint, &head.headers, record.peer).await?;
+        record.caller = who.caller().cloned();
         let permit = self.gate.authorize(&snapshot, who).await?;
-        record.caller = permit.caller().cloned();
         record.key = permit.key().map(KeySlot::as_str);
 
         // aim: the deployment and the path on it

@@ -14,8 +14,8 @@ pub struct Principals<'a> {
     pub groups: &'a [PrincipalId],
 }
 
-impl Principals<'_> {
-    fn each(self) -> impl Iterator<Item = PrincipalId> {
+impl<'a> Principals<'a> {
+    pub(super) fn each(self) -> impl Iterator<Item = PrincipalId> + use<'a> {
         std::iter::once(self.id).chain(self.groups.iter().copied())
     }
 }

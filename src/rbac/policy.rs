@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::builtin;
+use super::decide::Principals;
 use super::pattern::{ActionPattern, PatternError};
 use crate::model::role::{DenyAssignment, Permission, PrincipalId, RoleAssignment, RoleDefinition};
 use crate::model::scope::Scope;
@@ -64,7 +65,7 @@ struct Patterns {
 pub(super) struct Rights(Vec<Patterns>);
 
 impl Rights {
-    fn compile(permissions: &[Permission]) -> Result<Rights, PatternError> {
+    pub(super) fn compile(permissions: &[Permission]) -> Result<Rights, PatternError> {
         let list = |texts: &[String]| -> Result<Vec<_>, _> {
             texts.iter().map(|text| ActionPattern::parse(text)).collect()
         };
@@ -264,6 +265,39 @@ impl Policy {
             Some(table) => table.get(rights).copied().unwrap_or(false),
             None => self.rights.get(rights).is_some_and(|rights| rights.cover(action)),
         }
+    }
+
+    /// Every grant in force.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// Whether a grant's role covers an action.
+    pub fn grants_action(&self, grant: &Grant, action: &Action) -> bool {
+        self.covers(grant.rights, action)
+    }
+
+    /// The scopes above a target that its id names and the management groups above those, nearest first, itself
+    /// included, in lower case.
+    pub fn lineage(&self, target: &Scope) -> Vec<String> {
+        let mut levels = Vec::new();
+        for key in target.lineage() {
+            if key == "/" {
+                let bottom = target.subscription().map(|id| format!("/subscriptions/{id}"));
+                let bottom = bottom.as_deref().unwrap_or(target.key());
+                levels.extend(self.groups.above(bottom).map(str::to_owned));
+            }
+            levels.push(key.to_owned());
+        }
+        levels
+    }
+
+    /// The grants of a principal and its groups, wherever they hold.
+    pub fn grants_of<'a>(&'a self, who: Principals<'a>) -> impl Iterator<Item = &'a Grant> {
+        who.each().flat_map(move |principal| {
+            let own = self.by_principal.get(&principal).into_iter().flatten();
+            own.filter_map(move |(_, index)| self.grants.get(*index as usize))
+        })
     }
 
     /// Assignments that grant nothing because something about them is not understood.

@@ -11,6 +11,11 @@ pub struct Split(Box<[u16]>);
 pub struct Turns(Box<[AtomicU32]>);
 
 impl Split {
+    /// Whether no deployment has traffic.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The turns for these percentages (which sum to 0 or 100); the numbers are those of the list.
     ///
     /// At every turn the deployment goes that is furthest behind its share and soonest due (the chairman

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::access_log::{AccessLog, Line};
 use super::metrics::{DeploymentMetrics, Metrics};
+use super::recent::{Outcome, Recent};
 use crate::clock::{Clock, millis};
 use crate::identity::caller::Caller;
 use crate::model::scope::WorkspaceRef;
@@ -21,6 +22,8 @@ pub struct Sink {
     pub log: AccessLog,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// The last requests, to be explained.
+    pub recent: Arc<Recent>,
 }
 
 /// Names under which a request is recorded once its endpoint is known.
@@ -125,6 +128,21 @@ impl Record {
         }
     }
 
+    fn outcome(&self) -> Outcome {
+        let endpoint = self.endpoint.as_ref();
+        Outcome {
+            time: self.sink.clock.unix(),
+            endpoint: endpoint.map(|endpoint| endpoint.name.to_ascii_lowercase()),
+            auth_mode: endpoint.map(|endpoint| endpoint.auth_mode),
+            deployment: self.deployment.as_ref().and_then(|name| name.to_str().ok()).map(str::to_owned),
+            principal: self.caller.as_ref().map(|caller| caller.object_id),
+            key: self.key,
+            status: self.status.map(|status| status.as_u16()),
+            reason: self.reason,
+            detail: self.detail,
+        }
+    }
+
     fn line(&self, ended: Instant) -> Line {
         let text = |value: &HeaderValue, most: usize| {
             String::from_utf8_lossy(value.as_bytes()).chars().take(most).collect::<String>()
@@ -189,6 +207,7 @@ impl Drop for Record {
         if let Some(reason) = self.reason {
             self.sink.metrics.refusals.with_label_values(&[reason]).inc();
         }
+        self.sink.recent.keep(&self.request_id, self.outcome());
         if self.sink.log.is_on() {
             self.sink.log.send(self.line(ended));
         }

@@ -93,7 +93,7 @@ impl Stand {
     pub async fn start(plan: Plan) -> Stand {
         let directory = tempfile::tempdir().unwrap();
         let (address, socket) = server::bind(0).unwrap();
-        let certificates = server::certificates(&directory.path().join("ca.pem")).unwrap();
+        let leaf = server::certificates(&directory.path().join("ca.pem")).unwrap();
         let authority = format!("https://{address}");
         let principal = |name: &str| DevPrincipal {
             name: name.to_owned(),
@@ -111,7 +111,7 @@ impl Stand {
         let issuer = Arc::new(Issuer::new(config, || SystemClock.unix()).unwrap());
         let router = issuer.clone().router();
         let issuing = tokio::spawn(async move {
-            server::serve_tls(socket, certificates, router).await.unwrap();
+            server::serve_tls(socket, &leaf, router).await.unwrap();
         });
         let resources = directory.path().join("resources");
         std::fs::create_dir(&resources).unwrap();

@@ -1,4 +1,5 @@
-//! The data plane's threads: in each its own runtime and its own socket, or one runtime for all.
+//! Listeners at work: the data plane's threads, each with its own runtime and socket or one runtime for all; and a
+//! listener on the runtime that is there.
 
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
@@ -13,15 +14,14 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::net::listener::Admission;
-use crate::net::serve::Protocol;
-use crate::proxy::{Pipeline, worker};
+use crate::net::serve::{Protocol, Service};
+use crate::proxy::worker;
 use crate::settings::Layout;
 
-/// What every thread serves.
-#[derive(Clone)]
-pub(super) struct Serving {
+/// What a listener serves.
+pub(super) struct Serving<S> {
     pub(super) protocol: Arc<Protocol>,
-    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) service: Arc<S>,
     pub(super) admission: Arc<Admission>,
     /// Once cancelled, nothing more is accepted and what is in flight ends.
     pub(super) drain: CancellationToken,
@@ -32,7 +32,29 @@ pub(super) struct Serving {
 /// A thread that serves until it is drained.
 pub(super) type Ended = oneshot::Receiver<()>;
 
-impl Serving {
+impl<S> Clone for Serving<S> {
+    fn clone(&self) -> Self {
+        Serving {
+            protocol: self.protocol.clone(),
+            service: self.service.clone(),
+            admission: self.admission.clone(),
+            drain: self.drain.clone(),
+            grace: self.grace,
+        }
+    }
+}
+
+impl<S: Service> Serving<S> {
+    /// Serves a socket on this runtime until it is drained.
+    pub(super) async fn serve(self, socket: StdListener) {
+        let tracker = TaskTracker::new();
+        self.clone().accept(socket, tracker.clone()).await;
+        tracker.close();
+        if tokio::time::timeout(self.grace, tracker.wait()).await.is_err() {
+            warn!("operations were still in flight at the end of the drain time");
+        }
+    }
+
     /// Starts the threads. Each tells when it has ended.
     pub(super) fn start(self, layout: Layout, sockets: Vec<StdListener>) -> std::io::Result<Vec<Ended>> {
         match layout {
@@ -81,7 +103,7 @@ impl Serving {
     async fn accept(self, socket: StdListener, tracker: TaskTracker) {
         let listener = match TcpListener::from_std(socket) {
             Ok(listener) => listener,
-            Err(error) => return warn!(%error, "a socket of the data plane cannot be used"),
+            Err(error) => return warn!(%error, "a listener's socket cannot be used"),
         };
         loop {
             let accepted = tokio::select! {
@@ -93,7 +115,7 @@ impl Serving {
                     let Some(place) = self.admission.admit(peer.ip()) else { continue };
                     let serving = self.clone();
                     tracker.spawn(async move {
-                        serving.protocol.serve(stream, serving.pipeline.clone(), serving.drain.clone()).await;
+                        serving.protocol.serve(stream, serving.service.clone(), serving.drain.clone()).await;
                         drop(place);
                     });
                 }

@@ -1,0 +1,279 @@
+//! One request to the control plane, step by step.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use uuid::Uuid;
+
+use super::Control;
+use super::answer::{Answer, ApiError, Reply};
+use super::call::Call;
+use super::route::{self, Lost, Matched, Path};
+use super::table::{Access, At};
+use crate::net::conn::Conn;
+use crate::net::framing::Violation;
+use crate::net::serve::Service;
+use crate::operations::{Asker, Refusal};
+
+impl Service for Control {
+    type Body = Answer;
+
+    async fn answer(self: &Arc<Self>, conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
+        let began = Instant::now();
+        let violation = conn.begin();
+        let note = conn.limit(self.bounds.total);
+        let kept = Kept { conn: conn.clone(), note };
+        let (head, body) = request.into_parts();
+        let id = Uuid::new_v4().to_string();
+        let mut told = Told::default();
+        let steps = self.steps(&head, body, violation, conn.peer.ip(), &id, &mut told);
+        let result = AssertUnwindSafe(steps).catch_unwind().await.unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            Err(Refusal::Defect.into())
+        });
+        let status = match &result {
+            Ok(reply) => reply.status,
+            Err(error) => error.status,
+        };
+        told.write(self, &head, status, &result, &id, conn.peer.ip(), began);
+        let request_id = HeaderValue::try_from(&id).unwrap_or(HeaderValue::from_static("-"));
+        let client_request_id =
+            head.headers.get("x-ms-client-request-id").filter(|id| id.len() <= 128).cloned();
+        Answer::response(result, &request_id, client_request_id, kept.hand_on())
+    }
+}
+
+/// A request's note at its connection, until an answer takes it over.
+struct Kept {
+    conn: Arc<Conn>,
+    note: usize,
+}
+
+impl Kept {
+    fn hand_on(self) -> (Arc<Conn>, usize) {
+        let kept = (self.conn.clone(), self.note);
+        std::mem::forget(self);
+        kept
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.conn.end(self.note);
+    }
+}
+
+/// What the log says about a request.
+#[derive(Debug, Default)]
+struct Told {
+    operation: Option<&'static str>,
+    principal: Option<String>,
+    scope: Option<String>,
+}
+
+impl Told {
+    #[expect(clippy::too_many_arguments, reason = "a line of the log has as many fields")]
+    fn write(
+        &self,
+        control: &Control,
+        head: &Parts,
+        status: StatusCode,
+        result: &Result<Reply, ApiError>,
+        id: &str,
+        client: IpAddr,
+        began: Instant,
+    ) {
+        let operation = self.operation.unwrap_or("none");
+        let seconds = began.elapsed().as_secs_f64();
+        let class = format!("{}xx", status.as_u16() / 100);
+        control.metrics.operations.with_label_values(&[operation, &class]).inc();
+        control.metrics.operation_duration.with_label_values(&[operation]).observe(seconds);
+        let code = result.as_ref().err().map(|error| error.detail.code.as_str());
+        let path: String = head.uri.path().chars().take(1024).collect();
+        tracing::info!(
+            log = "control",
+            request_id = id,
+            method = %head.method,
+            path,
+            operation,
+            principal = self.principal.as_deref(),
+            scope = self.scope.as_deref(),
+            status = status.as_u16(),
+            code,
+            client = %client,
+            duration_ms = seconds * 1000.0,
+        );
+    }
+}
+
+impl Control {
+    async fn steps(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        violation: Option<Violation>,
+        client: IpAddr,
+        id: &str,
+        told: &mut Told,
+    ) -> Result<Reply, ApiError> {
+        if let Some(violation) = violation {
+            return Err(refused(violation));
+        }
+        let path = Path::parse(head.uri.path());
+        let found = path.clone().and_then(|path| route::find(&head.method, &path));
+        told.operation = found.as_ref().ok().map(|found| found.operation.id);
+        if let Ok(Matched { operation, params }) = &found
+            && let Access::Public(handler) = &operation.access
+        {
+            let path = path.map_err(|_| lost(&Lost::Malformed))?;
+            let call = Call::parse(head, path, params.clone(), &[])?;
+            return handler(self, &call);
+        }
+
+        // Nobody learns what is there and what is not before he has said who he is.
+        let caller = self.authenticate(&head.headers, client).await?;
+        told.principal = Some(caller.object_id.to_string());
+        let Matched { operation, params } = found.map_err(|why| lost(&why))?;
+        let path = path.map_err(|why| lost(&why))?;
+        let bytes = self.body(head, body).await?;
+        let call = Call::parse(head, path, params, &bytes)?;
+        call.check_version()?;
+        let asker = self.operations.asker(caller, id.to_owned(), client).await;
+        match &operation.access {
+            Access::Public(handler) => handler(self, &call),
+            Access::Anyone(handler) => Ok(handler(self, &call, asker).await?),
+            Access::Granted { action, at, handler } => {
+                let scope = at.scope(&call)?;
+                told.scope = Some(scope.to_string());
+                let recorded = call.method != Method::GET;
+                let granted = self.operations.authorize(asker.clone(), action, scope.clone());
+                let result = match granted {
+                    Ok(granted) => handler(self, &call, granted).await,
+                    Err(refusal) => Err(Failed::Refused(refusal)),
+                };
+                self.recorded(result, recorded, &asker, action, &scope).await
+            }
+        }
+    }
+
+    /// Leaves a record of a write or a secret that was refused.
+    async fn recorded(
+        &self,
+        result: Result<Reply, Failed>,
+        recorded: bool,
+        asker: &Asker,
+        action: &str,
+        scope: &crate::model::scope::Scope,
+    ) -> Result<Reply, ApiError> {
+        let failed = match result {
+            Ok(reply) => return Ok(reply),
+            Err(failed) => failed,
+        };
+        if let (true, Failed::Refused(refusal)) = (recorded, &failed) {
+            self.operations.record_refusal(asker, action, scope, refusal).await?;
+        }
+        Err(failed.into())
+    }
+
+    async fn body(&self, head: &Parts, body: Incoming) -> Result<Bytes, ApiError> {
+        let most = self.bounds.body;
+        let too_large = || {
+            let message = format!("the body is larger than {most} bytes");
+            let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", message);
+            error.header(CONNECTION, "close")
+        };
+        let length =
+            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > most) {
+            return Err(too_large());
+        }
+        match tokio::time::timeout(self.bounds.time, Limited::new(body, most).collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(ApiError::bad("BadRequest", "the body broke off or is not sound", None)),
+            Err(_) => {
+                Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the body stopped coming")
+                    .header(CONNECTION, "close"))
+            }
+        }
+    }
+}
+
+/// Why a handler did not do it.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The operation was refused.
+    Refused(Refusal),
+    /// Something about the request was wrong before there was an operation.
+    Request(ApiError),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Failed {
+        Failed::Refused(refusal)
+    }
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Failed {
+        Failed::Request(error)
+    }
+}
+
+impl From<Failed> for ApiError {
+    fn from(failed: Failed) -> ApiError {
+        match failed {
+            Failed::Refused(refusal) => refusal.into(),
+            Failed::Request(error) => error,
+        }
+    }
+}
+
+impl At {
+    fn scope(self, call: &Call) -> Result<crate::model::scope::Scope, ApiError> {
+        let found = match self {
+            At::Target => call.path.scope(0),
+            At::Above(segments) => call.path.scope(segments),
+            At::Scope => call.params.scope.clone(),
+        };
+        found.ok_or_else(|| ApiError::bad("InvalidResourceId", "the path is no resource id", Some("id")))
+    }
+}
+
+fn refused(violation: Violation) -> ApiError {
+    let (status, code, message) = match violation {
+        Violation::Malformed(_) => (StatusCode::BAD_REQUEST, "BadRequest", "the request is malformed"),
+        Violation::LineTooLong => (StatusCode::URI_TOO_LONG, "UriTooLong", "the request line is too long"),
+        Violation::FieldsTooLarge => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "RequestHeaderFieldsTooLarge",
+            "the request's header fields are too large or too many",
+        ),
+    };
+    ApiError::new(status, code, message).header(CONNECTION, "close")
+}
+
+fn lost(why: &Lost) -> ApiError {
+    match why {
+        Lost::Malformed => ApiError::bad("BadRequest", "the path has no single reading", None),
+        Lost::Nothing => ApiError::new(
+            StatusCode::NOT_FOUND,
+            "InvalidResourceType",
+            "no resource type or operation has this path; /openapi.json lists those there are",
+        ),
+        Lost::OtherMethod(methods) => {
+            let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            let message = format!("the resource has no such method; it has {names}");
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).header(ALLOW, &names)
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Role definitions and role assignments.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Granted, Operations, Precondition, Put, Refusal, Written, not_from_files};
+use crate::model::resource::Resource;
+use crate::model::role::{DenyAssignment, PrincipalId, RoleAssignment, RoleDefinition};
+use crate::model::scope::Scope;
+use crate::rbac::builtin;
+use crate::store::{Change, Contents, Expect, Manager, Stored};
+
+/// The action that writes role definitions; needed at every scope at which a role is assignable.
+const WRITE_DEFINITIONS: &str = "Microsoft.Authorization/roleDefinitions/write";
+
+/// Which role assignments are asked for (`$filter`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AssignmentFilter {
+    /// `atScope()`: not those below.
+    pub at_scope: bool,
+    /// `principalId eq`: those of one principal itself.
+    pub principal: Option<PrincipalId>,
+    /// `assignedTo()`: those of one principal and its groups.
+    pub assigned_to: Option<PrincipalId>,
+}
+
+/// A role or grant, and what the store knows of it; built-in roles and the settings' owners have nothing there.
+pub type Known<T> = (T, Option<Arc<Stored>>);
+
+fn grant_in(stored: &Stored) -> Option<&RoleAssignment> {
+    match &stored.resource {
+        Resource::RoleAssignment(grant) => Some(grant),
+        _ => None,
+    }
+}
+
+fn role_in(stored: &Stored) -> Option<&RoleDefinition> {
+    match &stored.resource {
+        Resource::RoleDefinition(role) => Some(role),
+        _ => None,
+    }
+}
+
+impl Operations {
+    /// The scopes above a scope and itself, in lower case.
+    fn lineage(&self, scope: &Scope) -> Result<Vec<String>, Refusal> {
+        Ok(self.snapshot()?.policy.lineage(scope))
+    }
+
+    /// A role by its GUID, built in or custom.
+    pub fn role(&self, id: Uuid) -> Option<Known<RoleDefinition>> {
+        if let Some(role) = builtin::roles().into_iter().find(|role| role.id == id) {
+            return Some((role, None));
+        }
+        let at = Scope::root().authorization("roleDefinitions", &id.to_string());
+        let stored = self.publisher.contents().get(&at)?.clone();
+        Some((role_in(&stored)?.clone(), Some(stored)))
+    }
+
+    /// Every role that may be assigned at a scope or below it: the built-in ones first.
+    pub fn roles_at(&self, scope: &Scope) -> Result<Vec<Known<RoleDefinition>>, Refusal> {
+        let lineage = self.lineage(scope)?;
+        let contents = self.publisher.contents();
+        let assignable = |role: &RoleDefinition| {
+            let mut scopes = role.assignable_scopes.iter();
+            scopes.any(|at| scope.contains(at) || lineage.iter().any(|level| level == at.key()))
+        };
+        let custom = contents.iter().filter_map(|stored| Some((role_in(stored)?, stored)));
+        let custom = custom.filter(|(role, _)| assignable(role));
+        let custom = custom.map(|(role, stored)| (role.clone(), Some(stored.clone())));
+        Ok(builtin::roles().into_iter().map(|role| (role, None)).chain(custom).collect())
+    }
+
+    /// Makes a custom role or describes it anew. The right is needed at every scope at which it is or becomes assignable.
+    pub async fn put_role(
+        &self,
+        granted: &Granted,
+        role: RoleDefinition,
+        precondition: &Precondition,
+    ) -> Result<Written, Refusal> {
+        if builtin::is_builtin(role.id) {
+            let message = "the role is built in and cannot be changed; make one with another GUID".to_owned();
+            return Err(Refusal::Rule("RoleDefinitionIsBuiltIn", message));
+        }
+        let before = self.stored(&role.scope()).await?;
+        let expect = precondition.judge(before.as_deref())?;
+        let known = before.as_deref().and_then(role_in);
+        for scope in
+            role.assignable_scopes.iter().chain(known.iter().flat_map(|role| &role.assignable_scopes))
+        {
+            self.judge(&granted.asker, WRITE_DEFINITIONS, scope)?;
+        }
+        match &before {
+            Some(stored) => not_from_files(stored)?,
+            None => {
+                let there =
+                    self.publisher.contents().iter().filter(|stored| role_in(stored).is_some()).count();
+                let most = self.limits.role_definitions;
+                if there >= most {
+                    let message =
+                        format!("there are {there} custom roles and `limits.role_definitions` is {most}");
+                    return Err(Refusal::Limit(message));
+                }
+            }
+        }
+        let name = role.role_name.clone();
+        let put = Put { resource: Resource::RoleDefinition(role), manager: Manager::Caller, expect };
+        self.put(granted, put, precondition, Vec::new()).await.map_err(|refusal| match refusal {
+            Refusal::Taken(holder) => Refusal::Exists(
+                "RoleDefinitionWithSameNameExists",
+                format!("`{holder}` is called `{name}` already; choose another name"),
+            ),
+            other => other,
+        })
+    }
+
+    /// Removes a custom role that nobody holds, and gives it back. `None` if there was none.
+    pub async fn delete_role(
+        &self,
+        granted: &Granted,
+        id: Uuid,
+        precondition: &Precondition,
+    ) -> Result<Option<Arc<Stored>>, Refusal> {
+        if builtin::is_builtin(id) {
+            let message = "the role is built in and cannot be removed".to_owned();
+            return Err(Refusal::Rule("RoleDefinitionIsBuiltIn", message));
+        }
+        let at = Scope::root().authorization("roleDefinitions", &id.to_string());
+        let before = self.stored(&at).await?;
+        let expect = precondition.judge(before.as_deref())?;
+        let Some(before) = before else { return Ok(None) };
+        not_from_files(&before)?;
+        for scope in role_in(&before).iter().flat_map(|role| &role.assignable_scopes) {
+            self.judge(&granted.asker, granted.action, scope)?;
+        }
+        let contents = self.publisher.contents();
+        let holders = contents.iter().filter(|stored| grant_in(stored).is_some_and(|grant| grant.role == id));
+        let held = holders.count();
+        if held > 0 {
+            let message = format!("{held} role assignments grant the role; delete those first");
+            return Err(Refusal::Rule("RoleDefinitionHasAssignments", message));
+        }
+        let changes = vec![Change::Delete(at, expect)];
+        self.commit(granted, changes).await.map_err(|refusal| refusal.under(precondition))?;
+        Ok(Some(before))
+    }
+
+    /// A grant by its scope and GUID.
+    pub fn grant(&self, scope: &Scope, id: Uuid) -> Option<Known<RoleAssignment>> {
+        let own = self.owners.iter().find(|grant| grant.id == id && grant.scope == *scope);
+        if let Some(grant) = own {
+            return Some((grant.clone(), None));
+        }
+        let at = scope.authorization("roleAssignments", &id.to_string());
+        let stored = self.publisher.contents().get(&at)?.clone();
+        Some((grant_in(&stored)?.clone(), Some(stored)))
+    }
+
+    /// Grants at a scope, above it and (unless the filter says otherwise) below it.
+    pub fn grants(
+        &self,
+        granted: &Granted,
+        filter: &AssignmentFilter,
+    ) -> Result<Vec<Known<RoleAssignment>>, Refusal> {
+        let scope = &granted.scope;
+        let lineage = self.lineage(scope)?;
+        let own_groups = granted.asker.principals();
+        let wanted = |grant: &RoleAssignment| {
+            let here = lineage.iter().any(|level| level == grant.scope.key())
+                || (!filter.at_scope && scope.contains(&grant.scope));
+            let assigned = filter.assigned_to.is_none_or(|principal| {
+                principal == grant.principal
+                    || (principal == own_groups.id && own_groups.groups.contains(&grant.principal))
+            });
+            here && assigned && filter.principal.is_none_or(|principal| principal == grant.principal)
+        };
+        let contents = self.publisher.contents();
+        let owners = self.owners.iter().filter(|grant| wanted(grant)).map(|grant| (grant.clone(), None));
+        let stored = contents.iter().filter_map(|stored| Some((grant_in(stored)?, stored)));
+        let stored = stored.filter(|(grant, _)| wanted(grant));
+        Ok(owners.chain(stored.map(|(grant, stored)| (grant.clone(), Some(stored.clone())))).collect())
+    }
+
+    /// Refusals that apply at a scope.
+    pub fn denials(&self, scope: &Scope) -> Result<Vec<DenyAssignment>, Refusal> {
+        let lineage = self.lineage(scope)?;
+        let contents: Arc<Contents> = self.publisher.contents();
+        let each = contents.iter().filter_map(|stored| match &stored.resource {
+            Resource::DenyAssignment(denial) => Some(denial),
+            _ => None,
+        });
+        let here = |denial: &&DenyAssignment| {
+            scope.contains(&denial.scope) || lineage.iter().any(|level| level == denial.scope.key())
+        };
+        Ok(each.filter(here).cloned().collect())
+    }
+
+    /// Grants a role.
+    pub async fn put_grant(
+        &self,
+        granted: &Granted,
+        grant: RoleAssignment,
+        precondition: &Precondition,
+    ) -> Result<Written, Refusal> {
+        let Some((role, _)) = self.role(grant.role) else {
+            let message = format!("there is no role definition `{}`", grant.role);
+            return Err(Refusal::Rule("RoleDefinitionDoesNotExist", message));
+        };
+        let lineage = self.lineage(&grant.scope)?;
+        if !role.assignable_scopes.iter().any(|at| lineage.iter().any(|level| level == at.key())) {
+            let message = format!(
+                "role `{}` is not assignable at `{}`; see its assignableScopes",
+                role.role_name, grant.scope
+            );
+            return Err(Refusal::Rule("RoleDefinitionNotAssignableAtScope", message));
+        }
+        let before = self.stored(&grant.own_scope()).await?;
+        let expect = precondition.judge(before.as_deref())?;
+        match before.as_deref() {
+            Some(stored) => {
+                not_from_files(stored)?;
+                let same = grant_in(stored)
+                    .is_some_and(|known| known.role == grant.role && known.principal == grant.principal);
+                if !same {
+                    let message =
+                        "an assignment's role and principal cannot be changed; delete it and make another";
+                    return Err(Refusal::Exists("RoleAssignmentUpdateNotPermitted", message.to_owned()));
+                }
+            }
+            None => {
+                let there = self.snapshot()?.policy.grants().len();
+                let most = self.limits.role_assignments;
+                if there >= most {
+                    let message =
+                        format!("there are {there} role assignments and `limits.role_assignments` is {most}");
+                    return Err(Refusal::Limit(message));
+                }
+            }
+        }
+        let mut require = Vec::new();
+        if !builtin::is_builtin(grant.role) {
+            require.push(Change::Require(role.scope(), Expect::Present));
+        }
+        let put = Put { resource: Resource::RoleAssignment(grant), manager: Manager::Caller, expect };
+        self.put(granted, put, precondition, require).await.map_err(|refusal| match refusal {
+            Refusal::Taken(holder) => Refusal::Exists(
+                "RoleAssignmentExists",
+                format!(
+                    "`{holder}` has this name, or grants this role to this principal at this scope already"
+                ),
+            ),
+            other => other,
+        })
+    }
+
+    /// Takes a grant away, and gives it back. `None` if there was none.
+    pub async fn delete_grant(
+        &self,
+        granted: &Granted,
+        id: Uuid,
+        precondition: &Precondition,
+    ) -> Result<Option<Arc<Stored>>, Refusal> {
+        if self.owners.iter().any(|grant| grant.id == id) {
+            let message = "the assignment comes from `owners` in the configuration file; change it there";
+            return Err(Refusal::Exists("ManagedByFiles", message.to_owned()));
+        }
+        let at = granted.scope.authorization("roleAssignments", &id.to_string());
+        let before = self.stored(&at).await?;
+        let expect = precondition.judge(before.as_deref())?;
+        let Some(before) = before else { return Ok(None) };
+        not_from_files(&before)?;
+        let changes = vec![Change::Delete(at, expect)];
+        self.commit(granted, changes).await.map_err(|refusal| refusal.under(precondition))?;
+        Ok(Some(before))
+    }
+}
