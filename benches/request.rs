@@ -20,7 +20,7 @@ use scoregate::app::Gateway;
 use scoregate::clock::{Clock, SystemClock};
 use scoregate::dev::issuer::{DevPrincipal, Issuer as DevIssuer, IssuerConfig, TokenVersion};
 use scoregate::identity::endpoint_key::{self, KeyDigests};
-use scoregate::identity::issuer::Issuer;
+use scoregate::identity::issuer::{Issuer, Plane};
 use scoregate::identity::jwks::{self, Wanted};
 use scoregate::identity::token::{TokenTimes, TokenVerifier};
 use scoregate::identity::vault::Vault;
@@ -51,6 +51,7 @@ fn decision(c: &mut Criterion) {
                 principal: PrincipalId(Uuid::from_u128(u128::from(n % 50_000) + 1)),
                 principal_type: PrincipalType::ServicePrincipal,
                 condition: None,
+                description: String::new(),
             })
             .collect();
         let policy = Policy::compile(&PolicyInput {
@@ -107,7 +108,7 @@ fn token(c: &mut Criterion) {
         );
     }
     let times = TokenTimes { clock_skew: Duration::from_mins(1), max_lifetime: DAY, cool_down: DAY };
-    let verifier = TokenVerifier::new(&issuers, Arc::new(SystemClock), times, 32 << 20);
+    let verifier = TokenVerifier::new(&issuers, Plane::Data, Arc::new(SystemClock), times, 32 << 20);
     let token = issuer.token("caller", "https://ml.azure.com", TokenVersion::V1).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(verifier.verify(&token)).unwrap();
