@@ -1,13 +1,25 @@
 //! The command line: what can be asked of the one binary, and its exit codes.
 
+mod auth;
+mod client;
 mod config;
+mod context;
+mod credential;
+mod failure;
+mod http;
+mod login;
+mod output;
+mod role;
+mod scope;
 mod serve;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use self::context::{Common, Env, run};
 
 /// Something was wrong with what was asked, or with the configuration.
 const USAGE: u8 = 2;
@@ -18,12 +30,29 @@ const USAGE: u8 = 2;
 /// endpoint, and the request goes to one of the endpoint's deployments by weight.
 #[derive(Debug, Parser)]
 #[command(name = "scoregate", version, about, long_about, max_term_width = 100)]
-#[command(
-    after_help = "Start here:\n  scoregate dev --demo                     see it work, with its own issuer and two small models\n  scoregate config check scoregate.yaml    find every mistake in a configuration\n  scoregate serve --config scoregate.yaml  run the gateway"
-)]
+#[command(after_help = "Start here:
+  scoregate dev --demo                     see it work, with its own issuer and two small models
+  scoregate config check scoregate.yaml    find every mistake in a configuration
+  scoregate serve --config scoregate.yaml  run the gateway
+
+Against a running gateway (SCOREGATE_SERVER and SCOREGATE_CA_FILE say which):
+  scoregate login                          become somebody; programs set AZURE_CLIENT_ID and its kin instead
+  scoregate role assignment create --assignee OBJECT_ID --role \"AzureML Data Scientist\" -g default
+  scoregate auth why REQUEST_ID            why a scoring request was refused, and the command that grants it
+
+Exit codes: 0 done, 1 failed, 2 not understood, 3 not found.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// A command, or a family of them, with the options of every client command.
+#[derive(Debug, Args)]
+struct Remote<T: Args> {
+    #[command(flatten)]
+    what: T,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +68,31 @@ enum Command {
     Config(ConfigCommand),
     /// Run a gateway with an issuer and two models of its own, on loopback; needs no set-up
     Dev(crate::dev::Options),
+    /// Who may do what: role assignments and role definitions
+    Role(Remote<role::Role>),
+    /// Ask what is allowed, to whom, and why a request was refused
+    Auth(Remote<auth::Auth>),
+    /// Log in with a code that is typed into a browser, and keep the login
+    Login(Remote<login::Login>),
+    /// Forget every login that is kept on this machine
+    Logout(login::Logout),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = "Examples:
+  source <(scoregate completion bash)
+  scoregate completion zsh > \"${fpath[1]}/_scoregate\"
+  scoregate completion fish > ~/.config/fish/completions/scoregate.fish")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Shells that can complete commands.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,7 +120,24 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => config::check(&file),
         Command::Config(ConfigCommand::Schema) => config::schema(),
         Command::Dev(options) => serve::dev(options),
+        Command::Role(Remote { what, common }) => run(&common, async |context| what.run(context).await),
+        Command::Auth(Remote { what, common }) => run(&common, async |context| what.run(context).await),
+        Command::Login(Remote { what, common }) => run(&common, async |context| what.run(context).await),
+        Command::Logout(logout) => logout.run(&Env::of_process()),
+        Command::Completion { shell } => completion(shell),
     }
+}
+
+fn completion(shell: Shell) -> ExitCode {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "scoregate", &mut script);
+    say(String::from_utf8_lossy(&script).trim_end());
+    ExitCode::SUCCESS
 }
 
 fn say(text: &str) {
