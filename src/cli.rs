@@ -6,6 +6,8 @@ mod config;
 mod context;
 mod credential;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod http;
 mod login;
 mod output;
@@ -75,7 +77,7 @@ enum Command {
     /// Log in with a code that is typed into a browser, and keep the login
     Login(Remote<login::Login>),
     /// Forget every login that is kept on this machine
-    Logout(login::Logout),
+    Logout,
     /// Print a script that completes commands in a shell
     #[command(after_help = "Examples:
   source <(scoregate completion bash)
@@ -123,7 +125,7 @@ pub fn main() -> ExitCode {
         Command::Role(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Auth(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Login(Remote { what, common }) => run(&common, async |context| what.run(context).await),
-        Command::Logout(logout) => logout.run(&Env::of_process()),
+        Command::Logout => login::logout(&Env::of_process()),
         Command::Completion { shell } => completion(shell),
     }
 }

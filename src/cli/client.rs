@@ -1,5 +1,8 @@
 //! The client of the control plane's REST API: what every client command sends and how it takes the answer.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -130,11 +133,6 @@ impl Client {
         Client { server, http: credentials.http.clone(), credentials, token: Mutex::default(), quiet }
     }
 
-    /// What HTTP is spoken with.
-    pub fn http(&self) -> &Http {
-        &self.http
-    }
-
     /// Where tokens come from.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
@@ -143,7 +141,17 @@ impl Client {
     /// Gets a resource.
     pub async fn get(&self, path: &str) -> Result<Value, RestError> {
         let url = self.url(path);
-        self.send(Method::GET, &url, None).await?.json()
+        self.send(Method::GET, &url, Body::None).await?.json()
+    }
+
+    /// Gets a resource and the tag of this state of it; `None` if it is not there.
+    pub async fn find_tagged(&self, path: &str) -> Result<Option<(Value, Option<String>)>, RestError> {
+        let url = self.url(path);
+        match self.send(Method::GET, &url, Body::None).await {
+            Ok(sent) => Ok(Some((sent.json()?, sent.answer.header("etag").map(str::to_owned)))),
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gets a resource; `None` if it is not there.
@@ -160,7 +168,7 @@ impl Client {
         let mut url = self.url(path);
         let mut items = Vec::new();
         for _ in 0..MAX_PAGES {
-            let mut page = self.send(Method::GET, &url, None).await?.json()?;
+            let mut page = self.send(Method::GET, &url, Body::None).await?.json()?;
             if let Some(Value::Array(more)) = page.get_mut("value").map(Value::take) {
                 items.extend(more);
             }
@@ -175,8 +183,13 @@ impl Client {
 
     /// Puts a resource and gives it as it is then.
     pub async fn put(&self, path: &str, body: &Value) -> Result<Value, RestError> {
+        self.put_over(path, body, None).await
+    }
+
+    /// Puts a resource in the place of this state of it only.
+    pub async fn put_over(&self, path: &str, body: &Value, tag: Option<&str>) -> Result<Value, RestError> {
         let url = self.url(path);
-        let sent = self.send(Method::PUT, &url, Some(body)).await?;
+        let sent = self.send(Method::PUT, &url, Body::Put(body, tag)).await?;
         let polled = sent.is_polled();
         let done = self.finish(sent, &format!("PUT {path}")).await?;
         // An operation's own answer is not the resource.
@@ -186,14 +199,14 @@ impl Client {
     /// Asks for something to be done.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, RestError> {
         let url = self.url(path);
-        let sent = self.send(Method::POST, &url, Some(body)).await?;
+        let sent = self.send(Method::POST, &url, Body::Post(body)).await?;
         self.finish(sent, &format!("POST {path}")).await?.json()
     }
 
     /// Deletes a resource and gives what it was, if that is told; `None` if it was not there.
     pub async fn delete(&self, path: &str) -> Result<Option<Value>, RestError> {
         let url = self.url(path);
-        let sent = match self.send(Method::DELETE, &url, None).await {
+        let sent = match self.send(Method::DELETE, &url, Body::None).await {
             Err(error) if error.status() == Some(404) => return Ok(None),
             sent => sent?,
         };
@@ -225,7 +238,7 @@ impl Client {
         Err(HttpError::Answer { url: self.server.clone(), what }.into())
     }
 
-    async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<Sent, RestError> {
+    async fn send(&self, method: Method, url: &str, body: Body<'_>) -> Result<Sent, RestError> {
         let token = self.token().await?;
         let mut request = self
             .http
@@ -233,10 +246,17 @@ impl Client {
             .header("accept", "application/json")
             .header("x-ms-client-request-id", Uuid::new_v4().to_string())
             .bearer_auth(token.secret.as_str());
-        if let Some(body) = body {
-            request = request.json(body);
-        } else if method == Method::POST {
-            request = request.header("content-length", "0");
+        match body {
+            Body::None => {}
+            // What needs no body is sent with none, as Azure's clients do.
+            Body::Post(Value::Null) => request = request.header("content-length", "0"),
+            Body::Post(body) => request = request.json(body),
+            Body::Put(body, tag) => {
+                request = request.json(body);
+                if let Some(tag) = tag {
+                    request = request.header("if-match", tag);
+                }
+            }
         }
         let answer = self.http.send(request, TIME).await?;
         if !(200..300).contains(&answer.status) {
@@ -267,7 +287,7 @@ impl Client {
         let mut last = sent;
         for _ in 0..MAX_POLLS {
             tokio::time::sleep(last.retry_after()).await;
-            last = self.send(Method::GET, &poll, None).await?;
+            last = self.send(Method::GET, &poll, Body::None).await?;
             let said = last.json_or_null();
             let state = said.get("status").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
             let done = if status.is_some() { state == "succeeded" } else { last.answer.status != 202 };
@@ -282,7 +302,7 @@ impl Client {
             }
             if done {
                 return match result.filter(|_| status.is_some()) {
-                    Some(result) => self.send(Method::GET, &self.own(&result)?, None).await,
+                    Some(result) => self.send(Method::GET, &self.own(&result)?, Body::None).await,
                     None => Ok(last),
                 };
             }
@@ -293,6 +313,14 @@ impl Client {
         Err(HttpError::Answer { url: poll, what: "`running` for too long; it may still finish".to_owned() }
             .into())
     }
+}
+
+/// What is sent along.
+enum Body<'a> {
+    None,
+    Post(&'a Value),
+    /// With the tag of the state that it replaces.
+    Put(&'a Value, Option<&'a str>),
 }
 
 /// A request that was answered.
@@ -308,8 +336,9 @@ impl Sent {
     }
 
     fn retry_after(&self) -> Duration {
-        let seconds = self.answer.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or(1);
-        Duration::from_secs(u64::clamp(seconds, 1, 60))
+        let number = |name: &str| self.answer.header(name).and_then(|text| text.parse::<u64>().ok());
+        let millis = number("retry-after-ms").or_else(|| Some(number("retry-after")?.saturating_mul(1_000)));
+        Duration::from_millis(millis.filter(|millis| *millis > 0).unwrap_or(1_000).min(60_000))
     }
 
     fn json_or_null(&self) -> Value {

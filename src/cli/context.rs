@@ -67,6 +67,7 @@ impl Env {
     }
 
     /// These.
+    #[cfg(test)]
     pub fn of(variables: &[(&str, &str)]) -> Env {
         Env(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }

@@ -37,10 +37,6 @@ pub struct Login {
     client_id: Option<String>,
 }
 
-/// Forget every login that is kept on this machine.
-#[derive(Debug, Args)]
-pub struct Logout {}
-
 impl Login {
     /// Signs a person in.
     pub async fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
@@ -107,21 +103,19 @@ impl Login {
     }
 }
 
-impl Logout {
-    /// Deletes what is kept.
-    pub fn run(&self, env: &Env) -> ExitCode {
-        let Some(file) = Kept::file(env) else {
-            complain("scoregate: neither XDG_CONFIG_HOME nor HOME is set");
+/// Deletes what is kept.
+pub fn logout(env: &Env) -> ExitCode {
+    let Some(file) = Kept::file(env) else {
+        complain("scoregate: neither XDG_CONFIG_HOME nor HOME is set");
+        return ExitCode::FAILURE;
+    };
+    match std::fs::remove_file(&file) {
+        Ok(()) => say("logged out"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => say("nobody was logged in"),
+        Err(error) => {
+            complain(&format!("scoregate: cannot delete {}: {error}", file.display()));
             return ExitCode::FAILURE;
-        };
-        match std::fs::remove_file(&file) {
-            Ok(()) => say("logged out"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => say("nobody was logged in"),
-            Err(error) => {
-                complain(&format!("scoregate: cannot delete {}: {error}", file.display()));
-                return ExitCode::FAILURE;
-            }
         }
-        ExitCode::SUCCESS
     }
+    ExitCode::SUCCESS
 }

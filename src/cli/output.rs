@@ -83,9 +83,8 @@ impl Printer {
     fn render(&self, value: &Value, columns: Columns, format: Format) -> Option<String> {
         let text = match format {
             Format::None => return None,
-            Format::Json => format!("{value:#}"),
             Format::Jsonc if self.colour => coloured(value, 0),
-            Format::Jsonc => format!("{value:#}"),
+            Format::Json | Format::Jsonc => format!("{value:#}"),
             Format::Yaml => to_yaml(value),
             Format::Table => table::table(value, columns),
             Format::Tsv => table::tsv(value),

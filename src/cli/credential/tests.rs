@@ -1,106 +1,31 @@
 //! Every credential against an authority of its own, over TLS with a private CA.
 
-use std::collections::HashMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
-use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use parking_lot::Mutex;
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::*;
-use crate::dev::server;
-
-const NOW: i64 = 1_900_000_000;
-const TENANT: &str = "00000000-0000-0000-0000-000000007e57";
-const CONTROL: &str = "https://management.azure.com";
-
-/// A request that an authority got: its path with its query, its headers and its form.
-#[derive(Debug, Clone)]
-struct Got {
-    path: String,
-    headers: HeaderMap,
-    form: HashMap<String, String>,
-}
-
-use axum::http::HeaderMap;
-
-/// A server that says where tokens are issued (by itself), and issues them.
-struct World {
-    directory: TempDir,
-    url: String,
-    got: Arc<Mutex<Vec<Got>>>,
-}
-
-impl World {
-    async fn new(answer: impl Fn(&Got) -> (u16, Value) + Clone + Send + Sync + 'static) -> World {
-        let directory = tempfile::tempdir().unwrap();
-        let certificates = server::certificates(&directory.path().join("ca.pem")).unwrap();
-        let (address, socket) = server::bind(0).unwrap();
-        let url = format!("https://{address}");
-        let (got, said) = (Arc::<Mutex<Vec<Got>>>::default(), url.clone());
-        let seen = got.clone();
-        let router = Router::new().fallback(move |request: Request| async move {
-            let (head, body) = request.into_parts();
-            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-            let form = axum::extract::Query::<HashMap<String, String>>::try_from_uri(
-                &format!("/?{}", String::from_utf8_lossy(&body)).parse().unwrap(),
-            );
-            let path = head.uri.to_string();
-            if path.starts_with("/metadata/endpoints") {
-                let cloud = json!({"authentication": {"loginEndpoint": said, "tenant": TENANT, "audiences": [CONTROL]}});
-                return axum::Json(cloud).into_response();
-            }
-            let got = Got { path, headers: head.headers, form: form.unwrap().0 };
-            let (status, value) = answer(&got);
-            seen.lock().push(got);
-            (StatusCode::from_u16(status).unwrap(), axum::Json(value)).into_response()
-        });
-        tokio::spawn(server::serve_tls(socket, certificates, router));
-        World { directory, url, got }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).display().to_string()
-    }
-
-    fn credentials(&self, variables: &[(&str, &str)], given: Option<&str>) -> Credentials {
-        let home = self.path("");
-        let mut all = vec![("HOME", home.as_str()), ("PATH", "/nonexistent")];
-        all.extend(variables);
-        let http = Http::new(Some(Path::new(&self.path("ca.pem"))), false).unwrap();
-        Credentials::new(Env::of(&all), http, &self.url, given, NOW)
-    }
-
-    fn got(&self) -> Vec<Got> {
-        self.got.lock().clone()
-    }
-}
+use crate::cli::fake::{CONTROL, Fake, Got, NOW, Said, TENANT, said};
 
 fn token(claims: &Value) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
-fn granted(_: &Got) -> (u16, Value) {
-    (
+fn granted(_: &Got) -> Said {
+    said(
         200,
         json!({"token_type": "Bearer", "expires_in": "3599", "access_token": "granted", "refresh_token": "next"}),
     )
 }
 
-fn refused(_: &Got) -> (u16, Value) {
+fn refused(_: &Got) -> Said {
     let description = "AADSTS7000215: Invalid client secret provided. Trace ID: x Correlation ID: y";
-    (401, json!({"error": "invalid_client", "error_description": description}))
+    said(401, json!({"error": "invalid_client", "error_description": description}))
 }
 
 #[tokio::test]
 async fn the_given_token_goes_before_everything_and_asks_nobody() {
-    let world = World::new(refused).await;
+    let world = Fake::new(refused);
     let secret =
         [("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s"), ("SCOREGATE_TOKEN", "from-environment")];
     let with = world.credentials(&secret, Some("Bearer from-flag\n"));
@@ -112,32 +37,33 @@ async fn the_given_token_goes_before_everything_and_asks_nobody() {
 
 #[tokio::test]
 async fn a_token_for_the_control_plane_is_not_shown_to_models() {
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let secret = [("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")];
     for (audience, own) in [(CONTROL, false), ("https://ml.azure.com/", true), ("api://mine", true)] {
         let given = token(&json!({"aud": audience}));
         let found = world.credentials(&secret, Some(&given)).token(Purpose::Scoring).await.unwrap();
         assert_eq!(found.secret.as_str(), if own { given.as_str() } else { "granted" }, "{audience}");
     }
-    assert_eq!(world.got()[0].form["scope"], "https://ml.azure.com/.default");
+    assert_eq!(world.got()[0].form("scope"), "https://ml.azure.com/.default");
 }
 
 #[tokio::test]
 async fn a_secret_of_the_environment_serves_at_the_servers_authority() {
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let with = world.credentials(&[("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s+&")], None);
     let found = with.token(Purpose::Control).await.unwrap();
     assert_eq!((found.secret.as_str(), found.expires), ("granted", Some(NOW + 3599)));
     let got = world.got();
     assert_eq!(got[0].path, format!("/{TENANT}/oauth2/v2.0/token"));
-    let form = |name: &str| got[0].form[name].as_str();
-    assert_eq!((form("client_secret"), form("scope")), ("s+&", "https://management.azure.com/.default"));
+    let form = |name: &str| got[0].form(name);
+    assert_eq!(form("client_secret"), "s+&");
+    assert_eq!(form("scope"), "https://management.azure.com/.default");
     assert!(!format!("{found:?}").contains("granted"));
 }
 
 #[tokio::test]
 async fn a_secret_that_is_refused_ends_the_search() {
-    let world = World::new(refused).await;
+    let world = Fake::new(refused);
     let variables = [
         ("AZURE_CLIENT_ID", "c"),
         ("AZURE_CLIENT_SECRET", "s"),
@@ -152,14 +78,14 @@ async fn a_secret_that_is_refused_ends_the_search() {
 #[tokio::test]
 async fn a_certificate_signs_what_the_authority_can_check() {
     use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
     let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
     let file = world.path("client.pem");
     std::fs::write(&file, format!("{}{}", key.serialize_pem(), certificate.pem())).unwrap();
     let variables = [("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_CERTIFICATE_PATH", file.as_str())];
     world.credentials(&variables, None).token(Purpose::Control).await.unwrap();
-    let assertion = world.got()[0].form["client_assertion"].clone();
+    let assertion = world.got()[0].form("client_assertion");
     let (message, signature) = assertion.rsplit_once('.').unwrap();
     let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, rcgen::PublicKeyData::der_bytes(&key));
     public.verify(message.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
@@ -178,19 +104,19 @@ async fn a_certificate_signs_what_the_authority_can_check() {
 
 #[tokio::test]
 async fn a_federated_token_is_read_from_its_file_each_time() {
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let file = world.path("federated");
     let with = world.credentials(&[("AZURE_CLIENT_ID", "c"), ("AZURE_FEDERATED_TOKEN_FILE", &file)], None);
     for text in ["one", "two"] {
         std::fs::write(&file, format!("{text}\n")).unwrap();
         with.token(Purpose::Control).await.unwrap();
-        assert_eq!(world.got().last().unwrap().form["client_assertion"], text);
+        assert_eq!(world.got().last().unwrap().form("client_assertion"), text);
     }
 }
 
 #[tokio::test]
 async fn managed_identities_are_asked_for_the_resource() {
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let identity = format!("{}/msi/token", world.url);
     let pod = world.url.clone();
     for (variables, path, header) in [
@@ -220,7 +146,7 @@ async fn managed_identities_are_asked_for_the_resource() {
 
 #[tokio::test]
 async fn the_azure_cli_serves_if_it_is_in_the_servers_tenant() {
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let az = world.path("az");
     for (tenant, serves) in [(TENANT, true), ("00000000-0000-0000-0000-000000000001", false)] {
         let secret = token(&json!({"tid": tenant, "exp": 7}));
@@ -246,7 +172,7 @@ async fn the_azure_cli_serves_if_it_is_in_the_servers_tenant() {
 
 #[tokio::test]
 async fn a_login_is_kept_for_its_owner_alone_and_renewed() {
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let with = world.credentials(&[], None);
     let file = Kept::file(&with.env).unwrap();
     let mut kept = Kept::default();
@@ -265,7 +191,7 @@ async fn a_login_is_kept_for_its_owner_alone_and_renewed() {
     }
     let got = world.got();
     assert_eq!(got.len(), 1, "what was renewed is kept");
-    assert_eq!((got[0].form["refresh_token"].as_str(), got[0].form["client_id"].as_str()), ("first", "app"));
+    assert_eq!((got[0].form("refresh_token").as_str(), got[0].form("client_id").as_str()), ("first", "app"));
     assert!(std::fs::read_to_string(&file).unwrap().contains("\"refresh_token\": \"next\""));
 
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
@@ -275,7 +201,7 @@ async fn a_login_is_kept_for_its_owner_alone_and_renewed() {
 
 #[tokio::test]
 async fn without_a_credential_each_is_named_with_what_it_lacks() {
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let error = world.credentials(&[], None).token(Purpose::Control).await.unwrap_err().to_string();
     let expected = [
         "no credential gave a token for https://management.azure.com; tried, in order:",
@@ -295,7 +221,7 @@ async fn without_a_credential_each_is_named_with_what_it_lacks() {
 
 #[tokio::test]
 async fn secrets_go_to_https_authorities_of_a_plain_tenant_only() {
-    let world = World::new(granted).await;
+    let world = Fake::new(granted);
     let secret = [("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")];
     for other in [("AZURE_AUTHORITY_HOST", "http://127.0.0.1:1"), ("AZURE_TENANT_ID", "../x?")] {
         let variables = [secret[0], secret[1], other];

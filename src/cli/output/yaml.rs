@@ -239,9 +239,9 @@ mod tests {
 
     #[test]
     fn a_document_begins_with_what_matters() {
-        let value = json!({"a": 1, "name": "x", "endpoint_name": "y"});
+        let value = json!({"a": 1, "name": "x", "endpoint_name": "ep"});
         let text = document(value.as_object().unwrap(), &["name", "endpoint_name"]);
-        assert_eq!(text, "name: x\nendpoint_name: y\na: 1\n");
+        assert_eq!(text, "name: x\nendpoint_name: ep\na: 1\n");
     }
 
     fn values() -> impl Strategy<Value = Value> {

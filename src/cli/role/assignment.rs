@@ -115,10 +115,10 @@ pub(super) struct List {
     /// Where
     #[arg(long)]
     scope: Option<String>,
-    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1)]
-    fill_principal_name: Option<Option<bool>>,
-    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1)]
-    fill_role_definition_name: Option<Option<bool>>,
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    fill_principal_name: Option<bool>,
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    fill_role_definition_name: Option<bool>,
 }
 
 #[derive(Debug, Args)]
