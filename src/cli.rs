@@ -5,15 +5,21 @@ mod client;
 mod config;
 mod context;
 mod credential;
+mod deployment;
+mod edit;
+mod endpoint;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod file;
 mod http;
+mod invoke;
 mod login;
 mod output;
 mod role;
 mod scope;
 mod serve;
+mod shape;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -70,6 +76,10 @@ enum Command {
     Config(ConfigCommand),
     /// Run a gateway with an issuer and two models of its own, on loopback; needs no set-up
     Dev(crate::dev::Options),
+    /// Make, change, show, call and delete online endpoints
+    OnlineEndpoint(Remote<endpoint::Endpoint>),
+    /// Make, change, show and delete the deployments behind an endpoint
+    OnlineDeployment(Remote<deployment::Deployment>),
     /// Who may do what: role assignments and role definitions
     Role(Remote<role::Role>),
     /// Ask what is allowed, to whom, and why a request was refused
@@ -122,6 +132,8 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => config::check(&file),
         Command::Config(ConfigCommand::Schema) => config::schema(),
         Command::Dev(options) => serve::dev(options),
+        Command::OnlineEndpoint(Remote { what, common }) => run(&common, async |c| what.run(c).await),
+        Command::OnlineDeployment(Remote { what, common }) => run(&common, async |c| what.run(c).await),
         Command::Role(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Auth(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Login(Remote { what, common }) => run(&common, async |context| what.run(context).await),

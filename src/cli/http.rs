@@ -147,7 +147,7 @@ fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, HttpError> {
 }
 
 /// Whether an address is this machine's own or its link's.
-fn is_near(url: &str) -> bool {
+pub fn is_near(url: &str) -> bool {
     let host = url.parse::<http::Uri>().ok().and_then(|uri| Some(uri.host()?.to_owned())).unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<std::net::IpAddr>() {

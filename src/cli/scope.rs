@@ -7,6 +7,7 @@ use super::client::{Client, escape};
 use super::failure::Failure;
 use super::output::lay_out;
 use crate::model::scope::{Scope, WorkspaceRef};
+use crate::model::workspace::Workspace;
 
 /// The three names as far as they were given, by flag or by environment.
 #[derive(Debug, Clone, Default)]
@@ -112,6 +113,18 @@ impl Place {
     }
 }
 
+/// What the server knows of a workspace; its names alone where it may not be read.
+pub async fn described(client: &Client, place: WorkspaceRef) -> Result<Workspace, Failure> {
+    let wrong = |error: crate::model::scope::ScopeError| Failure::usage(error.to_string());
+    let found = match client.get(&path(&place.scope().map_err(wrong)?)).await {
+        Err(error) if error.status() == Some(403) => Value::Null,
+        found => found?,
+    };
+    let location = found.get("location").and_then(Value::as_str).unwrap_or("local").to_owned();
+    let (friendly_name, description, tags) = Default::default();
+    Ok(Workspace { place, location, friendly_name, description, tags })
+}
+
 /// A scope as the beginning of a path; the root has none.
 pub fn path(scope: &Scope) -> String {
     let text = scope.to_string();
@@ -126,7 +139,7 @@ async fn subscriptions(client: &Client) -> Result<Vec<String>, Failure> {
 }
 
 /// A workspace by its resource id.
-fn workspace_of(item: &Value) -> Option<WorkspaceRef> {
+pub fn workspace_of(item: &Value) -> Option<WorkspaceRef> {
     let id = item.get("id")?.as_str()?;
     let segments: Vec<&str> = id.split('/').collect();
     let after = |word: &str| {

@@ -1,0 +1,366 @@
+//! `scoregate online-endpoint`, with `az ml online-endpoint`'s flags and in its form.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::client::escape;
+use super::context::{Context, confirm};
+use super::edit::{self, Edits};
+use super::failure::Failure;
+use super::output::Columns;
+use super::scope::{described, path};
+use super::{file, invoke, shape};
+use crate::arm;
+use crate::forms::Node;
+use crate::model::endpoint::{AuthMode, EndpointSpec};
+use crate::model::workspace::Workspace;
+use crate::resources::{Document, written};
+
+/// Columns of endpoints.
+const COLUMNS: Columns = &[
+    ("Name", "name"),
+    ("AuthMode", "auth_mode"),
+    ("Traffic", "traffic"),
+    ("Mirror", "mirror_traffic"),
+    ("ScoringUri", "scoring_uri"),
+];
+
+/// Online endpoints.
+#[derive(Debug, Args)]
+pub struct Endpoint {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make an endpoint; one that is there already is left alone
+    #[command(after_help = "Examples:
+  scoregate online-endpoint create -n my-endp1 --auth-mode aad_token
+  scoregate online-endpoint create -f endpoint.yml --set tags.team=vision
+
+endpoint.yml:
+  name: my-endp1
+  auth_mode: aad_token        # or key, aml_token
+
+Deployments come next (`online-deployment create`), then traffic (`online-endpoint update --traffic`).
+`scoregate apply` does all of it from files, in the right order.")]
+    Create(Create),
+    /// Change an endpoint: its traffic, its mode, its tags
+    #[command(after_help = "Examples:
+  # shift a tenth of the requests to green
+  scoregate online-endpoint update -n my-endp1 --traffic \"blue=90 green=10\"
+
+  # copy a fifth of the requests to green, whose answers are thrown away
+  scoregate online-endpoint update -n my-endp1 --mirror-traffic green=20
+
+  scoregate online-endpoint update -n my-endp1 --set auth_mode=key tags.team=vision
+  scoregate online-endpoint update -f endpoint.yml
+
+A file's fields replace those there are, its tags and properties are added; flags go before the file.")]
+    Update(Update),
+    /// Show an endpoint
+    #[command(after_help = "Examples:
+  scoregate online-endpoint show -n my-endp1
+  scoregate online-endpoint show -n my-endp1 --query scoring_uri -o tsv")]
+    Show(Named),
+    /// List the workspace's endpoints
+    #[command(after_help = "Examples:
+  scoregate online-endpoint list -o table
+  scoregate online-endpoint list --query \"[?auth_mode=='key'].name\" -o tsv")]
+    List,
+    /// Delete an endpoint and its deployments
+    #[command(after_help = "Examples:
+  scoregate online-endpoint delete -n my-endp1 --yes")]
+    Delete(Delete),
+    /// Send a request to an endpoint and print the answer
+    #[command(after_help = invoke::EXAMPLES)]
+    Invoke(invoke::Invoke),
+    /// The keys of an endpoint, or a token for it
+    #[command(after_help = "Examples:
+  KEY=$(scoregate online-endpoint get-credentials -n my-endp2 --query primaryKey -o tsv)
+  TOKEN=$(scoregate online-endpoint get-credentials -n my-endp1 --query accessToken -o tsv)
+
+Keys for auth_mode key, a token of the gateway for aml_token, an Entra token for https://ml.azure.com for aad_token.")]
+    GetCredentials(Named),
+    /// Replace a key; the other one goes on opening the endpoint
+    #[command(after_help = "Examples:
+  scoregate online-endpoint regenerate-keys -n my-endp2 --key-type secondary")]
+    RegenerateKeys(Regenerate),
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// The endpoint's name
+    #[arg(short, long)]
+    name: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Mode {
+    Key,
+    AmlToken,
+    AadToken,
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// The endpoint's name; goes before the file's
+    #[arg(short, long, required_unless_present = "file")]
+    name: Option<String>,
+    /// An endpoint in the form of `az ml`; - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// How callers prove who they are
+    #[arg(long, value_enum, value_name = "MODE")]
+    auth_mode: Option<Mode>,
+    #[command(flatten)]
+    edits: Edits,
+    /// Accepted; everything is done when the command returns
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+struct Update {
+    /// The endpoint's name; goes before the file's
+    #[arg(short, long, required_unless_present = "file")]
+    name: Option<String>,
+    /// An endpoint in the form of `az ml`; - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Shares by deployment, \"blue=90 green=10\"; they add up to 100 or 0
+    #[arg(short = 'r', long, value_name = "SHARES", num_args = 1..)]
+    traffic: Option<Vec<String>>,
+    /// One deployment and its share of copies, at most 50; green=0 for none
+    #[arg(long, value_name = "SHARES", num_args = 1..)]
+    mirror_traffic: Option<Vec<String>>,
+    #[command(flatten)]
+    edits: Edits,
+    /// Accepted; everything is done when the command returns
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+struct Delete {
+    /// The endpoint's name
+    #[arg(short, long)]
+    name: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Accepted; everything is done when the command returns
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+struct Regenerate {
+    /// The endpoint's name
+    #[arg(short, long)]
+    name: String,
+    /// Which of the two
+    #[arg(long, value_enum, default_value_t = KeyType::Primary)]
+    key_type: KeyType,
+    /// Accepted; everything is done when the command returns
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum KeyType {
+    Primary,
+    Secondary,
+}
+
+impl Endpoint {
+    /// Runs the command.
+    pub async fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        let client = &context.client;
+        let workspace = context.place.workspace(client).await?;
+        let list = format!("{}/onlineEndpoints", path(&workspace.scope().map_err(wrong)?));
+        let at = |name: &str| format!("{list}/{}", escape(name));
+        match &self.command {
+            Command::Create(options) => {
+                let workspace = described(client, workspace).await?;
+                let made = create(context, &list, &workspace, options).await?;
+                context.printer.print(&shape::shown_endpoint(&made)?, COLUMNS)?;
+            }
+            Command::Update(options) => {
+                let workspace = described(client, workspace).await?;
+                let changed = update(context, &list, &workspace, options).await?;
+                context.printer.print(&shape::shown_endpoint(&changed)?, COLUMNS)?;
+            }
+            Command::Show(Named { name }) => {
+                let found = client.get(&at(name)).await?;
+                context.printer.print(&shape::shown_endpoint(&found)?, COLUMNS)?;
+            }
+            Command::List => {
+                let found = client.list(&list).await?;
+                let shown = found.iter().map(shape::shown_endpoint).collect::<Result<Vec<Value>, _>>()?;
+                context.printer.print(&Value::from(shown), COLUMNS)?;
+            }
+            Command::Delete(options) => {
+                confirm(options.yes, &format!("Deleting endpoint {} and its deployments", options.name))?;
+                if client.delete(&at(&options.name)).await?.is_none() {
+                    return Err(Failure::NotFound(format!("there is no endpoint {}", options.name)));
+                }
+            }
+            Command::Invoke(options) => return invoke::run(context, &at(&options.name), options).await,
+            Command::GetCredentials(Named { name }) => {
+                let endpoint = client.get(&at(name)).await?;
+                let credentials = invoke::credentials(context, &at(name), &endpoint).await?;
+                context.printer.print(&credentials, &[])?;
+            }
+            Command::RegenerateKeys(options) => {
+                let body = json!({"keyType": format!("{:?}", options.key_type)});
+                client.post(&format!("{}/regenerateKeys", at(&options.name)), &body).await?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn wrong(error: crate::model::scope::ScopeError) -> Failure {
+    Failure::usage(error.to_string())
+}
+
+/// `blue=90 green=10`, in one argument or in several, as a mapping.
+fn shares(given: &[String]) -> Result<Value, Failure> {
+    let mut shares = Map::new();
+    for part in given.iter().flat_map(|text| text.split([' ', ','])).filter(|part| !part.is_empty()) {
+        let read = part.split_once('=').and_then(|(name, share)| {
+            let share: u8 = share.trim_end_matches('%').parse().ok()?;
+            Some((name.to_owned(), json!(share)))
+        });
+        let (name, share) =
+            read.ok_or_else(|| Failure::usage(format!("`{part}` is no share; write \"blue=90 green=10\"")))?;
+        if shares.insert(name.clone(), share).is_some() {
+            return Err(Failure::usage(format!("`{name}` stands twice in \"{}\"", given.join(" "))));
+        }
+    }
+    Ok(Value::Object(shares))
+}
+
+fn spec(file: Option<&PathBuf>, node: Node, workspace: &Workspace) -> Result<EndpointSpec, Failure> {
+    match file::document(file.map(PathBuf::as_path), node, workspace)? {
+        Document::Endpoint(spec) => Ok(*spec),
+        _ => Err(Failure::usage("the document describes no endpoint")),
+    }
+}
+
+async fn create(
+    context: &Context,
+    list: &str,
+    workspace: &Workspace,
+    options: &Create,
+) -> Result<Value, Failure> {
+    let mut node = match &options.file {
+        Some(file) => file::one(file)?,
+        None => edit::empty(),
+    };
+    if let Some(name) = &options.name {
+        edit::put(&mut node, "name", &json!(name))?;
+    }
+    if let Some(mode) = options.auth_mode {
+        let mode = match mode {
+            Mode::Key => AuthMode::Key,
+            Mode::AmlToken => AuthMode::AmlToken,
+            Mode::AadToken => AuthMode::AadToken,
+        };
+        edit::put(&mut node, "auth_mode", &json!(mode.as_str()))?;
+    }
+    options.edits.apply(&mut node)?;
+    let spec = spec(options.file.as_ref(), node, workspace)?;
+    let path = format!("{list}/{}", spec.name);
+    if context.client.find(&path).await?.is_some() {
+        return Err(Failure::failed(format!(
+            "there is an endpoint {0} already; `scoregate online-endpoint update -n {0}` changes it",
+            spec.name
+        )));
+    }
+    Ok(context.client.put(&path, &arm::endpoint::body(&spec, &workspace.location)).await?)
+}
+
+async fn update(
+    context: &Context,
+    list: &str,
+    workspace: &Workspace,
+    options: &Update,
+) -> Result<Value, Failure> {
+    let over = options.file.as_ref().map(|file| file::one(file)).transpose()?;
+    let name = options.name.as_deref().or_else(|| edit::field(over.as_ref()?, "name"));
+    let name = name.ok_or_else(|| Failure::usage("which endpoint? -n names it"))?.to_owned();
+    if over.is_none()
+        && options.traffic.is_none()
+        && options.mirror_traffic.is_none()
+        && options.edits.is_empty()
+    {
+        return Err(Failure::usage(
+            "nothing to change; give --traffic, --mirror-traffic, --set, --add, --remove or -f",
+        ));
+    }
+    let path = format!("{list}/{}", escape(&name));
+    let found = context.client.find_tagged(&path).await?;
+    let (view, tag) = found.ok_or_else(|| {
+        Failure::NotFound(format!(
+            "there is no endpoint {name}; `scoregate online-endpoint create` makes one"
+        ))
+    })?;
+    let mut node = edit::node(&written::endpoint(&shape::endpoint(&view)?))?;
+    if let Some(over) = over {
+        edit::overlay(&mut node, over)?;
+    }
+    edit::put(&mut node, "name", &json!(name))?;
+    if let Some(traffic) = &options.traffic {
+        edit::put(&mut node, "traffic", &shares(traffic)?)?;
+    }
+    if let Some(mirror) = &options.mirror_traffic {
+        edit::put(&mut node, "mirror_traffic", &shares(mirror)?)?;
+    }
+    options.edits.apply(&mut node)?;
+    let spec = spec(options.file.as_ref(), node, workspace)?;
+    let location = view.get("location").and_then(Value::as_str).unwrap_or(&workspace.location);
+    let body = arm::endpoint::body(&spec, location);
+    Ok(context.client.put_over(&path, &body, tag.as_deref()).await?)
+}
+
+/// Gives all traffic of an endpoint to one deployment.
+pub async fn all_traffic(context: &Context, path: &str, deployment: &str) -> Result<(), Failure> {
+    let found = context.client.find_tagged(path).await?;
+    let (view, tag) = found.ok_or_else(|| Failure::NotFound("the endpoint is gone".to_owned()))?;
+    let mut node = edit::node(&written::endpoint(&shape::endpoint(&view)?))?;
+    edit::put(&mut node, "traffic", &json!({ deployment: 100 }))?;
+    let place = shape::endpoint(&view)?.workspace;
+    let location = view.get("location").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (friendly_name, description, tags) = Default::default();
+    let workspace = Workspace { place, location, friendly_name, description, tags };
+    let spec = spec(None, node, &workspace)?;
+    context.client.put_over(path, &arm::endpoint::body(&spec, &workspace.location), tag.as_deref()).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_come_in_one_argument_or_in_several() {
+        let read = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
+            shares(&given).map_err(|error| error.to_string())
+        };
+        let both = json!({"blue": 90, "green": 10});
+        assert_eq!(read(&["blue=90 green=10"]).unwrap(), both);
+        assert_eq!(read(&["blue=90%", "green=10"]).unwrap(), both);
+        assert_eq!(read(&[""]).unwrap(), json!({}));
+        for wrong in ["blue", "blue=x", "blue=300", "blue=1 blue=2"] {
+            assert!(read(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+}
