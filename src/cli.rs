@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the one binary, and its exit codes.
 
+mod apply;
 mod auth;
 mod client;
 mod config;
@@ -8,6 +9,7 @@ mod credential;
 mod deployment;
 mod edit;
 mod endpoint;
+mod export;
 mod failure;
 #[cfg(test)]
 mod fake;
@@ -80,6 +82,10 @@ enum Command {
     OnlineEndpoint(Remote<endpoint::Endpoint>),
     /// Make, change, show and delete the deployments behind an endpoint
     OnlineDeployment(Remote<deployment::Deployment>),
+    /// Make the workspace as files describe it: shows what differs, checks it, changes it
+    Apply(Remote<apply::Apply>),
+    /// Write the workspace's endpoints and deployments in the form that `apply` reads
+    Export(Remote<export::Export>),
     /// Who may do what: role assignments and role definitions
     Role(Remote<role::Role>),
     /// Ask what is allowed, to whom, and why a request was refused
@@ -132,8 +138,14 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => config::check(&file),
         Command::Config(ConfigCommand::Schema) => config::schema(),
         Command::Dev(options) => serve::dev(options),
-        Command::OnlineEndpoint(Remote { what, common }) => run(&common, async |c| what.run(c).await),
-        Command::OnlineDeployment(Remote { what, common }) => run(&common, async |c| what.run(c).await),
+        Command::OnlineEndpoint(Remote { what, common }) => {
+            run(&common, async |context| what.run(context).await)
+        }
+        Command::OnlineDeployment(Remote { what, common }) => {
+            run(&common, async |context| what.run(context).await)
+        }
+        Command::Apply(Remote { what, common }) => run(&common, async |context| what.run(context).await),
+        Command::Export(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Role(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Auth(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Login(Remote { what, common }) => run(&common, async |context| what.run(context).await),

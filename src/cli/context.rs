@@ -63,7 +63,11 @@ pub struct Env(BTreeMap<String, String>);
 impl Env {
     /// Those of this process.
     pub fn of_process() -> Env {
-        Env(std::env::vars().collect())
+        // What is not text is nothing that is asked for here.
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Env(std::env::vars_os().filter_map(text).collect())
     }
 
     /// These.

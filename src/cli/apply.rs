@@ -1,0 +1,253 @@
+//! `scoregate apply`: files say what there shall be; what differs is shown, checked and then made so.
+
+mod change;
+mod check;
+mod current;
+mod diff;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::change::{Action, Change, Kind};
+use self::current::Current;
+use self::plan::Plan;
+use super::context::Context;
+use super::failure::Failure;
+use super::scope::{described, path};
+use super::{file, say, shape};
+use crate::model::scope::Scope;
+use crate::model::workspace::Workspace;
+
+/// Files say what there shall be.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scoregate apply -f config/resources --dry-run     # show what would change, and check that it may
+  scoregate apply -f config/resources               # make it so; a second run changes nothing
+  scoregate apply -f config/resources --prune       # and delete what the files do not have
+  scoregate export | scoregate apply -f - --dry-run # nothing to do
+
+A file holds documents parted by `---`, in the form of `az ml`: endpoints, deployments (with endpoint_name and backend),
+custom roles (with role_name) and role assignments (with principal_id). `scoregate export` writes the same form.
+
+Nothing is changed if any document is wrong, contradicts another, or asks for what you are not allowed. Then, in order:
+roles, new endpoints without traffic, deployments, changed endpoints and traffic, role assignments, and deletions last.
+--prune deletes endpoints and deployments of the workspace that the files do not have, never roles or role assignments.
+Entries of `properties` are added and changed; leaving one out does not remove it.")]
+pub struct Apply {
+    /// A file, a directory of files, or - for standard input
+    #[arg(short, long, value_name = "FILE|DIR")]
+    filename: PathBuf,
+    /// Delete endpoints and deployments of the workspace that the files do not have
+    #[arg(long)]
+    prune: bool,
+    /// Show and check what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Apply {
+    /// Runs the command.
+    pub async fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        let workspaces = workspaces(context).await?;
+        let documents = file::all(&self.filename, &workspaces)?;
+        if documents.is_empty() {
+            return Err(Failure::usage(format!("{} holds no documents", self.filename.display())));
+        }
+        let current = Current::read(context, &documents, &workspaces, self.prune).await?;
+        let plan = Plan::make(documents, &current, &workspaces, self.prune)?;
+        if context.printer.in_words() {
+            say(&plan.in_words());
+        }
+        allowed(context, &plan).await?;
+        if !self.dry_run {
+            carry_out(context, &plan).await?;
+        }
+        if !context.printer.in_words() {
+            let changes: Vec<Value> = plan.changes.iter().map(Change::shown).collect();
+            context.printer.print(
+                &json!({"dryRun": self.dry_run, "changes": changes}),
+                &[("DryRun", "dryRun"), ("Changes", "changes")],
+            )?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The workspace that is meant, and after it the others there are: documents may name them.
+async fn workspaces(context: &Context) -> Result<Vec<Workspace>, Failure> {
+    let place = context.place.workspace(&context.client).await?;
+    let mut found = vec![described(&context.client, place.clone()).await?];
+    let list = format!(
+        "/subscriptions/{}/providers/Microsoft.MachineLearningServices/workspaces",
+        place.subscription
+    );
+    if let Ok(listed) = context.client.list(&list).await {
+        for view in listed {
+            let Some(place) = super::scope::workspace_of(&view) else { continue };
+            if found.iter().all(|known| !same(known, &place)) {
+                let location = view.get("location").and_then(Value::as_str).unwrap_or("local").to_owned();
+                let (friendly_name, description, tags) = Default::default();
+                found.push(Workspace { place, location, friendly_name, description, tags });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn same(workspace: &Workspace, place: &crate::model::scope::WorkspaceRef) -> bool {
+    match (workspace.place.scope(), place.scope()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// Asks the server whether each change would be allowed; what is not is told all at once.
+async fn allowed(context: &Context, plan: &Plan) -> Result<(), Failure> {
+    let mut refusals = Vec::new();
+    for change in plan.changes.iter().filter(|change| change.action != Action::Keep) {
+        for (action, scope) in change.rights() {
+            let url = format!("{}/providers/Scoregate.Gateway/checkAccess", path(&scope));
+            let answer =
+                match context.client.post(&url, &json!({"action": action, "isDataAction": false})).await {
+                    Ok(answer) => answer,
+                    // A server that cannot be asked beforehand says so when it comes to it.
+                    Err(error) if error.status().is_some() => continue,
+                    Err(error) => return Err(error.into()),
+                };
+            if answer.get("allowed").and_then(Value::as_bool) == Some(false) {
+                let command = answer.pointer("/missing/command").and_then(Value::as_str);
+                let hint = command.map(|command| format!("\n      {command}")).unwrap_or_default();
+                refusals.push(format!("  - {} needs {action} at {scope}{hint}", change.label()));
+            }
+        }
+    }
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    refusals.dedup();
+    Err(Failure::failed(format!("nothing was changed; you are not allowed to:\n{}", refusals.join("\n"))))
+}
+
+/// Makes every change, in an order in which each is possible.
+async fn carry_out(context: &Context, plan: &Plan) -> Result<(), Failure> {
+    let mut done = 0_usize;
+    for step in STEPS {
+        for change in &plan.changes {
+            let Some(body) = step.body(change) else { continue };
+            let made = one(context, change, body).await;
+            if let Err(failure) = made {
+                let rest = plan.changes.iter().filter(|change| change.action != Action::Keep).count();
+                let told = format!(
+                    "{}: {failure}\n{done} of {rest} changes were made; run again to go on",
+                    change.label()
+                );
+                return Err(Failure::failed(told));
+            }
+            if step.completes(change) {
+                done += 1;
+                context.note(&format!("{} {}", change.action.past(), change.label()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends one change; `None` deletes. What was changed by others since it was looked at is not overwritten.
+async fn one(context: &Context, change: &Change, body: Option<&Value>) -> Result<(), Failure> {
+    let url = path(&change.id);
+    let Some(body) = body else {
+        context.client.delete(&url).await?;
+        return Ok(());
+    };
+    let mut tag = None;
+    if let (Action::Update, Some(before)) = (change.action, &change.before) {
+        let found = context.client.find_tagged(&url).await?;
+        let (view, now) = found.ok_or_else(|| Failure::failed("it was deleted meanwhile"))?;
+        let same = match change.kind {
+            Kind::Endpoint => shape::endpoint(&view)? == shape::endpoint(before)?,
+            _ => shape::deployment(&view)? == shape::deployment(before)?,
+        };
+        if !same {
+            return Err(Failure::failed("it was changed by somebody else meanwhile"));
+        }
+        tag = now;
+    }
+    context.client.put_over(&url, body, tag.as_deref()).await?;
+    Ok(())
+}
+
+/// The steps of carrying a plan out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Roles,
+    NewEndpoints,
+    Deployments,
+    Endpoints,
+    Grants,
+    GoneDeployments,
+    GoneEndpoints,
+}
+
+const STEPS: [Step; 7] = [
+    Step::Roles,
+    Step::NewEndpoints,
+    Step::Deployments,
+    Step::Endpoints,
+    Step::Grants,
+    Step::GoneDeployments,
+    Step::GoneEndpoints,
+];
+
+impl Step {
+    /// What this step sends for a change, if it has anything to do with it.
+    fn body(self, change: &Change) -> Option<Option<&Value>> {
+        let (action, kind) = (change.action, change.kind);
+        let put = matches!(action, Action::Create | Action::Update);
+        let body = Some(change.body.as_ref());
+        match self {
+            Step::Roles if put && kind == Kind::Role => body,
+            // A new endpoint has no deployments yet that traffic could go to.
+            Step::NewEndpoints if action == Action::Create && kind == Kind::Endpoint => {
+                Some(change.first.as_ref().or(change.body.as_ref()))
+            }
+            Step::Deployments if put && kind == Kind::Deployment => body,
+            Step::Endpoints if kind == Kind::Endpoint => (action == Action::Update
+                || (action == Action::Create && change.first.is_some()))
+            .then_some(change.body.as_ref()),
+            Step::Grants if put && kind == Kind::Grant => body,
+            Step::GoneDeployments if action == Action::Delete && kind == Kind::Deployment => Some(None),
+            Step::GoneEndpoints if action == Action::Delete && kind == Kind::Endpoint => Some(None),
+            _ => None,
+        }
+    }
+
+    /// Whether a change is complete after this step.
+    fn completes(self, change: &Change) -> bool {
+        self != Step::NewEndpoints || change.first.is_none()
+    }
+}
+
+/// The actions that a change needs.
+fn right(kind: Kind, action: Action) -> String {
+    let verb = if action == Action::Delete { "delete" } else { "write" };
+    let what = match kind {
+        Kind::Endpoint => "Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
+        Kind::Deployment => "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments",
+        Kind::Role => "Microsoft.Authorization/roleDefinitions",
+        Kind::Grant => "Microsoft.Authorization/roleAssignments",
+    };
+    format!("{what}/{verb}")
+}
+
+impl Change {
+    /// The actions it needs, and where.
+    fn rights(&self) -> Vec<(String, Scope)> {
+        self.scopes.iter().map(|scope| (right(self.kind, self.action), scope.clone())).collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! `scoregate export`: what the workspace has, in the form that `apply` reads.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::client::escape;
+use super::context::Context;
+use super::failure::Failure;
+use super::output::document;
+use super::scope::path;
+use super::{say, shape};
+use crate::model::scope::Scope;
+use crate::resources::written;
+
+/// What the workspace has, as files.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scoregate export > resources.yaml
+  scoregate export --roles > resources.yaml && scoregate apply -f resources.yaml --dry-run
+  scoregate export -o json --query '[].name'
+
+Keys of endpoints are not exported. Roles are those that can be assigned in the workspace or below it; role assignments
+those at the workspace and below it, not those that it inherits.")]
+pub struct Export {
+    /// Custom roles and role assignments, too
+    #[arg(long)]
+    roles: bool,
+}
+
+impl Export {
+    /// Runs the command.
+    pub async fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
+        let workspace = context.place.workspace(&context.client).await?;
+        let scope = workspace.scope().map_err(|error| Failure::usage(error.to_string()))?;
+        let mut documents = resources(context, &scope).await?;
+        if self.roles {
+            documents.extend(roles(context, &scope).await?);
+        }
+        if !context.printer.in_words() {
+            context.printer.print(&Value::from(documents), &[])?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let texts: Vec<String> =
+            documents.into_iter().map(|found| document(&shape::object(found), shape::ORDER)).collect();
+        say(texts.join("---\n").trim_end());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Endpoints, each with its deployments behind it.
+async fn resources(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failure> {
+    let list = format!("{}/onlineEndpoints", path(workspace));
+    let mut documents = Vec::new();
+    for view in context.client.list(&list).await? {
+        let spec = shape::endpoint(&view)?;
+        documents.push(written::endpoint(&spec));
+        let deployments = format!("{list}/{}/deployments", escape(&spec.name.to_string()));
+        for view in context.client.list(&deployments).await? {
+            documents.push(written::deployment(&shape::deployment(&view)?));
+        }
+    }
+    Ok(documents)
+}
+
+async fn roles(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failure> {
+    let text =
+        |view: &Value, name: &str| view.pointer(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let base = format!("{}/providers/Microsoft.Authorization", path(workspace));
+    let definitions = context.client.list(&format!("{base}/roleDefinitions")).await?;
+    let mut grants = Vec::new();
+    let mut used = BTreeSet::new();
+    for view in context.client.list(&format!("{base}/roleAssignments")).await? {
+        let scope = text(&view, "/properties/scope");
+        let inside = scope.parse::<Scope>().is_ok_and(|scope| scope.lineage().contains(&workspace.key()));
+        if !inside {
+            continue;
+        }
+        let role = last(&text(&view, "/properties/roleDefinitionId"));
+        let name = definitions.iter().find(|found| last(&text(found, "/id")) == role);
+        used.insert(role.clone());
+        let name = name.map_or(role, |found| text(found, "/properties/roleName"));
+        grants.push(compact(json!({
+            "role": name, "name": text(&view, "/name"), "scope": scope, "principal_id": text(&view, "/properties/principalId"),
+            "principal_type": text(&view, "/properties/principalType"), "description": text(&view, "/properties/description"),
+            "condition": view.pointer("/properties/condition"),
+        })));
+    }
+    let mut documents = Vec::new();
+    for view in &definitions {
+        let id = last(&text(view, "/id"));
+        let empty = Vec::new();
+        let list = |name: &str| view.pointer(name).and_then(Value::as_array).unwrap_or(&empty).clone();
+        let here = list("/properties/assignableScopes").iter().filter_map(Value::as_str).any(|scope| {
+            scope.parse::<Scope>().is_ok_and(|scope| scope.lineage().contains(&workspace.key()))
+        });
+        if text(view, "/properties/type") != "CustomRole" || !(here || used.contains(&id)) {
+            continue;
+        }
+        let permissions = list("/properties/permissions");
+        let [permission] = permissions.as_slice() else {
+            context.note(&format!(
+                "warning: role {} has several permissions, which a file cannot say; left out",
+                text(view, "/properties/roleName")
+            ));
+            continue;
+        };
+        documents.push(compact(json!({
+            "role_name": text(view, "/properties/roleName"), "id": id, "description": text(view, "/properties/description"),
+            "actions": permission.get("actions"), "not_actions": permission.get("notActions"),
+            "data_actions": permission.get("dataActions"), "not_data_actions": permission.get("notDataActions"),
+            "assignable_scopes": list("/properties/assignableScopes"),
+        })));
+    }
+    documents.extend(grants);
+    Ok(documents)
+}
+
+fn last(id: &str) -> String {
+    id.rsplit('/').next().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// A mapping without what says nothing.
+fn compact(value: Value) -> Value {
+    let says = |value: &Value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    };
+    Value::Object(
+        shape::object(value).into_iter().filter(|(_, value)| says(value)).collect::<Map<String, Value>>(),
+    )
+}
