@@ -118,6 +118,13 @@ impl Context {
         Ok(Context { env, client, place, printer, quiet: common.only_show_errors })
     }
 
+    /// A context that prints nothing, for tests.
+    #[cfg(test)]
+    pub fn silent(env: Env) -> Context {
+        let common = Common { output: Some(Format::None), only_show_errors: true, ..Common::default() };
+        Context::new(&common, env).unwrap()
+    }
+
     /// Tells a person something that is no part of the answer.
     pub fn note(&self, text: &str) {
         if !self.quiet {

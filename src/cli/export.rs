@@ -51,7 +51,7 @@ impl Export {
 }
 
 /// Endpoints, each with its deployments behind it.
-async fn resources(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failure> {
+pub async fn resources(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failure> {
     let list = format!("{}/onlineEndpoints", path(workspace));
     let mut documents = Vec::new();
     for view in context.client.list(&list).await? {

@@ -1,6 +1,6 @@
 //! A server over TLS with a CA of its own that says what a test wants, and keeps what it was asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::Env;
+use super::context::Context;
 use super::credential::Credentials;
 use super::http::Http;
 use crate::dev::server;
@@ -110,5 +111,92 @@ impl Fake {
     /// Every request that came, its metadata document apart.
     pub fn got(&self) -> Vec<Got> {
         self.got.lock().clone()
+    }
+}
+
+/// The workspace of [`control_plane`].
+pub const WORKSPACE: &str =
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w";
+
+/// A control plane that keeps what is put, refuses nothing but these actions, and knows nobody's rules.
+pub fn control_plane(forbidden: &'static [&'static str]) -> Fake {
+    let kept = Arc::<Mutex<BTreeMap<String, Value>>>::default();
+    Fake::new(move |got: &Got| {
+        let path = got.path.split('?').next().unwrap_or_default().to_owned();
+        let key = path.to_ascii_lowercase();
+        let mut kept = kept.lock();
+        let below = |key: &str, kept: &BTreeMap<String, Value>| {
+            let inside =
+                |id: &str| id.strip_prefix(&format!("{key}/")).is_some_and(|rest| !rest.contains('/'));
+            kept.iter().filter(|(id, _)| inside(id)).map(|(_, value)| value.clone()).collect::<Vec<Value>>()
+        };
+        let is_list = ["onlineendpoints", "deployments", "roledefinitions", "roleassignments"]
+            .iter()
+            .any(|kind| key.ends_with(&format!("/{kind}")));
+        match got.method.as_str() {
+            "PUT" => {
+                let mut body = got.json();
+                body["id"] = json!(path);
+                body["name"] = json!(path.rsplit('/').next());
+                if let Some((scope, _)) =
+                    path.split_once("/providers/Microsoft.Authorization/roleAssignments/")
+                {
+                    body["properties"]["scope"] = json!(if scope.is_empty() { "/" } else { scope });
+                }
+                let status = if kept.insert(key, body.clone()).is_some() { 200 } else { 201 };
+                said(status, body)
+            }
+            "GET" if is_list => said(200, json!({ "value": below(&key, &kept) })),
+            "GET" if key.ends_with("/workspaces") => {
+                said(200, json!({"value": [{"id": WORKSPACE, "location": "here"}]}))
+            }
+            "GET" if key == WORKSPACE.to_ascii_lowercase() => {
+                said(200, json!({"id": WORKSPACE, "location": "here"}))
+            }
+            "GET" => match kept.get(&key) {
+                Some(found) => (200, vec![("etag", "\"1\"".to_owned())], found.clone()),
+                None => said(404, json!({"error": {"code": "ResourceNotFound", "message": "no"}})),
+            },
+            "DELETE" => {
+                let there = kept.remove(&key).is_some();
+                kept.retain(|id, _| !id.starts_with(&format!("{key}/")));
+                said(if there { 200 } else { 204 }, Value::Null)
+            }
+            _ if key.ends_with("/checkaccess") => {
+                let action = got.json()["action"].as_str().unwrap().to_owned();
+                let missing = json!({"command": "grant it"});
+                said(200, json!({"allowed": !forbidden.contains(&action.as_str()), "missing": missing}))
+            }
+            _ => said(200, json!({})),
+        }
+    })
+}
+
+impl Fake {
+    /// A context of somebody who has a token, and whose workspace is given.
+    pub fn context(&self) -> Context {
+        let (ca, home) = (self.path("ca.pem"), self.path(""));
+        Context::silent(Env::of(&[
+            ("SCOREGATE_SERVER", &self.url),
+            ("SCOREGATE_CA_FILE", &ca),
+            ("HOME", &home),
+            ("SCOREGATE_TOKEN", "token"),
+            ("SCOREGATE_SUBSCRIPTION", "s"),
+            ("SCOREGATE_RESOURCE_GROUP", "g"),
+            ("SCOREGATE_WORKSPACE", "w"),
+        ]))
+    }
+
+    /// What was changed since the last time: method and path below the workspace.
+    pub fn writes(&self) -> Vec<String> {
+        let mut got = self.got.lock();
+        let all = std::mem::take(&mut *got);
+        let written = all.into_iter().filter(|got| matches!(got.method.as_str(), "PUT" | "DELETE"));
+        written
+            .map(|got| {
+                let path = got.path.split('?').next().unwrap_or_default().to_owned();
+                format!("{} {}", got.method, path.strip_prefix(WORKSPACE).unwrap_or(&path))
+            })
+            .collect()
     }
 }
