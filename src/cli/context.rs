@@ -40,7 +40,7 @@ pub struct Common {
     /// Workspace; else SCOREGATE_WORKSPACE, else the only one there is
     #[arg(short = 'w', long, global = true, value_name = "NAME", help_heading = GLOBAL)]
     workspace_name: Option<String>,
-    /// How to print the answer
+    /// How to print the answer: jsonc is JSON in colour, tsv is for scripts
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", help_heading = GLOBAL)]
     output: Option<Format>,
     /// Print a part of the answer: a JMESPath expression

@@ -133,7 +133,7 @@ struct Update {
     /// An endpoint in the form of `az ml`; - for standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Shares by deployment, \"blue=90 green=10\"; they add up to 100 or 0
+    /// Shares by deployment, "blue=90 green=10"; they add up to 100 or 0
     #[arg(short = 'r', long, value_name = "SHARES", num_args = 1..)]
     traffic: Option<Vec<String>>,
     /// One deployment and its share of copies, at most 50; green=0 for none

@@ -16,17 +16,11 @@ use super::{Env, say};
 /// How an answer is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// JSON
     Json,
-    /// JSON in colour
     Jsonc,
-    /// YAML
     Yaml,
-    /// Columns for people
     Table,
-    /// Values parted by tabs, for scripts
     Tsv,
-    /// Nothing
     None,
 }
 
