@@ -36,6 +36,10 @@ pub(super) fn document() -> Value {
         "security": [{"entra": []}],
         "paths": paths,
         "components": {
+            "parameters": {"apiVersion": {
+                "name": "api-version", "in": "query", "required": true,
+                "schema": {"type": "string", "enum": API_VERSIONS, "default": API_VERSION},
+            }},
             "securitySchemes": {"entra": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
             "schemas": generator.take_definitions(true),
         },
@@ -65,11 +69,10 @@ fn describe(operation: &Operation, generator: &mut schemars::SchemaGenerator, er
         }
     }
     if let Some(read) = operation.body {
-        let reading = Reading::describe();
-        let mut form = reading.form(None);
-        form.open();
+        let reading = Reading::describe_body();
+        let form = reading.form(None);
         read(&form);
-        let body = json!({"content": {"application/json": {"schema": form.close()}}});
+        let body = json!({"required": true, "content": {"application/json": {"schema": form.close()}}});
         fields.insert("requestBody".to_owned(), body);
     }
     described
@@ -89,10 +92,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     };
     let mut parameters: Vec<Value> = named.map(in_path).collect();
     if !matches!(operation.access, Access::Public(_)) {
-        parameters.push(json!({
-            "name": "api-version", "in": "query", "required": true,
-            "schema": {"type": "string", "enum": API_VERSIONS, "default": API_VERSION},
-        }));
+        parameters.push(json!({"$ref": "#/components/parameters/apiVersion"}));
     }
     let query = operation.query.iter();
     parameters.extend(query.map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}})));

@@ -58,6 +58,11 @@ impl Reading {
         Reading { describing: true, ..Reading::of("") }
     }
 
+    /// A pass that only notes what is asked for of a request body.
+    pub fn describe_body() -> Reading {
+        Reading { describing: true, ..Reading::of_body() }
+    }
+
     /// The form of a whole document.
     pub fn form<'a>(&'a self, node: Option<&'a Node>) -> Form<'a> {
         Form::new(self, String::new(), node)
@@ -371,11 +376,6 @@ impl<'a> Form<'a> {
     /// A field that is kept as it is, without being understood.
     pub fn carried(&self, key: &'static str) -> Option<Value> {
         self.find(key, json!({})).map(Node::to_json)
-    }
-
-    /// Lets keys stand that nobody asked for.
-    pub fn open(&mut self) {
-        self.closed = false;
     }
 
     fn describe_last(&self, schema: Value, doc: &str) {

@@ -77,8 +77,8 @@ impl Chain {
         hash
     }
 
-    /// Reads a whole trail and says whether it is what was written. `each` sees every record that is.
-    pub async fn verify(&self, store: &dyn Store, mut each: impl FnMut(&str)) -> Result<Whole, Broken> {
+    /// Reads a whole trail and says whether it is what was written. `each` sees hash (in hex) and text of every record that is.
+    pub async fn verify(&self, store: &dyn Store, mut each: impl FnMut(&str, &str)) -> Result<Whole, Broken> {
         let (mut sequence, mut hash) = (0, ORIGIN);
         loop {
             let rows = store.audit(sequence, PAGE).await?;
@@ -86,7 +86,7 @@ impl Chain {
             for row in rows {
                 hash = self.follows(sequence, &hash, &row)?;
                 sequence = row.sequence;
-                each(&row.text);
+                each(&hex(&hash), &row.text);
             }
             if last {
                 break;

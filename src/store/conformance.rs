@@ -114,12 +114,12 @@ pub(crate) async fn run(store: &dyn Store) {
 
     // Every batch that was done, and no other, has its record, and the records are one chain.
     let mut records = Vec::new();
-    let whole = chain().verify(store, |text| records.push(text.to_owned())).await.unwrap();
+    let whole = chain().verify(store, |_, text| records.push(text.to_owned())).await.unwrap();
     assert_eq!(whole.records as usize, records.len());
     let last: crate::model::audit::Record = serde_json::from_str(records.last().unwrap()).unwrap();
     assert_eq!((last.revision, last.changes.len()), (unchanged, 0));
     assert_eq!(store.operation(last.deed.operation).await.unwrap(), Some(last));
-    let other = Chain::new(&[8; 32]).verify(store, |_| {}).await;
+    let other = Chain::new(&[8; 32]).verify(store, |_, _| {}).await;
     assert!(matches!(other, Err(Broken::Changed(1))), "another key proves nothing");
 
     // A name keeps its first value.

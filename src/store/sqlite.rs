@@ -489,9 +489,9 @@ mod tests {
             for _ in 0..3 {
                 conformance::commit(&store, Vec::new()).await.unwrap();
             }
-            assert_eq!(conformance::chain().verify(&store, |_| {}).await.unwrap().records, 3);
+            assert_eq!(conformance::chain().verify(&store, |_, _| {}).await.unwrap().records, 3);
             sqlx::query(how).execute(&store.writer).await.unwrap();
-            let broken = conformance::chain().verify(&store, |_| {}).await.unwrap_err().to_string();
+            let broken = conformance::chain().verify(&store, |_, _| {}).await.unwrap_err().to_string();
             assert!(broken.contains(expected), "{how}: {broken}");
         }
     }
