@@ -1,7 +1,5 @@
 //! Who gets in: auth mode × credential × expectation, over real HTTP, each row on a connection of its own.
 
-mod mint;
-
 use std::fmt::Write;
 
 use scoregate::dev::issuer::TokenVersion;
@@ -10,8 +8,8 @@ use uuid::Uuid;
 
 use crate::support::raw::{Answer, ask};
 use crate::support::stand::{AUDIENCE, SUBSCRIPTION, TENANT, deployment, object_id};
+use crate::support::mint::{self, KID, Membership, Mint};
 use crate::support::{Instance, Plan, Raw, Stand, until};
-use mint::{KID, Membership, Mint};
 
 /// The tenant of the authority whose key the test holds.
 const MINTED: Uuid = Uuid::from_u128(0x3137);

@@ -15,6 +15,7 @@ mod support;
 mod answers;
 mod auth_matrix;
 mod cli;
+mod control;
 mod durability;
 mod front_door;
 mod limits;

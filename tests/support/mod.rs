@@ -4,8 +4,11 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod instance;
+pub mod mint;
 pub mod played;
 pub mod raw;
+pub mod rest;
+pub mod site;
 pub mod stand;
 
 pub use instance::Instance;

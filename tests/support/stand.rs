@@ -15,9 +15,14 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::rest::{self, Rest};
+
 pub const TENANT: Uuid = Uuid::from_u128(0x7e57);
 pub const SUBSCRIPTION: &str = "00000000-0000-0000-0000-00000000005b";
+/// The audience of tokens for scoring.
 pub const AUDIENCE: &str = "https://ml.azure.com";
+/// The audience of tokens for managing.
+pub const MANAGEMENT: &str = "https://management.azure.com";
 
 /// What a stand is made of.
 #[derive(Default)]
@@ -58,6 +63,11 @@ impl Plan {
     pub fn set(mut self, section: &'static str, yaml: &str) -> Plan {
         self.settings.push((section, yaml.to_owned()));
         self
+    }
+
+    /// `owner` of the stand's issuer is Owner at the root.
+    pub fn owned(self) -> Plan {
+        self.set("owners", &format!("[ {} ]", object_id("owner")))
     }
 
     pub fn data_plane(mut self, yaml: &str) -> Plan {
@@ -129,6 +139,21 @@ impl Stand {
     /// An access token of a principal for scoring, as Entra makes them for Azure ML: version 1.
     pub fn token(&self, name: &str) -> String {
         self.issuer.token(name, AUDIENCE, TokenVersion::V1).unwrap()
+    }
+
+    /// An access token of a principal for managing.
+    pub fn management_token(&self, name: &str) -> String {
+        self.issuer.token(name, MANAGEMENT, TokenVersion::V1).unwrap()
+    }
+
+    /// A client of the control plane.
+    pub fn rest(&self) -> Rest {
+        Rest::new(self.gateway.control, &self.directory.path().join("control-ca.pem"))
+    }
+
+    /// A principal who calls the control plane.
+    pub fn as_(&self, name: &str) -> rest::Caller {
+        self.rest().by(&self.management_token(name))
     }
 
     pub fn resources(&self) -> PathBuf {

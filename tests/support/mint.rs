@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::stand::AUDIENCE;
+use super::stand::AUDIENCE;
 
 /// The key id of the authority.
 pub const KID: &str = "mint-1";
