@@ -6,9 +6,9 @@ use scoregate::dev::issuer::TokenVersion;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::support::mint::{self, KID, Membership, Mint};
 use crate::support::raw::{Answer, ask};
 use crate::support::stand::{AUDIENCE, SUBSCRIPTION, TENANT, deployment, object_id};
-use crate::support::mint::{self, KID, Membership, Mint};
 use crate::support::{Instance, Plan, Raw, Stand, until};
 
 /// The tenant of the authority whose key the test holds.

@@ -228,7 +228,10 @@ async fn every_operation_answers_everybody_as_the_golden_file_says() {
             rule(operation.public || !unknown || status == 401, "who is unknown is told so");
             rule((status == 401) == reply.header("www-authenticate").is_some(), "401 and a challenge");
             rule(status < 400 || !reply.code().is_empty(), "ARM's envelope");
-            rule(!operation.governed || *who != "outsider" || status == 404, "nothing is there for outsiders");
+            rule(
+                !operation.governed || *who != "outsider" || status == 404,
+                "nothing is there for outsiders",
+            );
             row.push(status.to_string());
         }
         seen.insert(operation.id, row.join(" "));

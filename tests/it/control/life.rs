@@ -388,3 +388,43 @@ async fn what_comes_from_files_is_not_changed_by_the_api() {
     assert_eq!(owner.get(&ep).await.at("/properties/traffic"), &json!({"blue": 100}));
     world.stop().await;
 }
+
+/// A grant that a file makes is the file's, also where the endpoint is somebody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_files_grant_outlasts_the_endpoint_that_callers_make_and_remove() {
+    let world = World::with(|plan| {
+        plan.grant("outsider", "AzureML Data Scientist", &endpoint("my-ep"));
+    })
+    .await;
+    let grants = format!("{}/providers/Microsoft.Authorization/roleAssignments", endpoint("my-ep"));
+    let outsiders = async || {
+        let filter = format!("{grants}?$filter=principalId eq '{}'", object_id("outsider"));
+        world.owner.all(&filter).await.len()
+    };
+    world.make("my-ep", "AADToken", &["blue"], &json!({"blue": 100})).await;
+    assert_eq!(outsiders().await, 1);
+    let removed = world.owner.delete(&endpoint("my-ep")).await.any(&[200, 409]);
+    assert_eq!(outsiders().await, 1, "after {}", removed.status);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_made_and_who_changed_a_resource_is_shown() {
+    let world = World::start().await;
+    world.make("my-ep", "Key", &["blue"], &json!({})).await;
+    let scientist = world.stand.as_("scientist");
+    for path in [endpoint("my-ep"), deployment("my-ep", "blue")] {
+        let before = world.owner.get(&path).await.is(200);
+        scientist.patch(&path, json!({"tags": {"a": "b"}})).await.is(200);
+        let after = world.owner.get(&path).await.is(200);
+        for (pointer, expected) in [
+            ("/systemData/createdBy", json!(object_id("owner"))),
+            ("/systemData/createdAt", before.at("/systemData/createdAt").clone()),
+            ("/systemData/createdByType", json!("Application")),
+            ("/systemData/lastModifiedBy", json!(object_id("scientist"))),
+        ] {
+            assert_eq!(after.at(pointer), &expected, "{path} {pointer}");
+        }
+    }
+    world.stop().await;
+}

@@ -9,7 +9,9 @@ use scoregate::rbac::builtin;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::rest::{Caller, deployment, deployment_body, endpoint, endpoint_body, grant_body, grant_id};
+use crate::support::rest::{
+    Caller, deployment, deployment_body, endpoint, endpoint_body, grant_body, grant_id,
+};
 use crate::support::stand::object_id;
 use crate::support::{Instance, Plan, Raw, Stand, until};
 
@@ -28,8 +30,7 @@ struct Lane {
 
 impl Lane {
     fn start(data: SocketAddr, endpoint: &'static str, credential: &str) -> Arc<Lane> {
-        let lane =
-            Arc::new(Lane { credential: Mutex::new(credential.to_owned()), seen: Default::default() });
+        let lane = Arc::new(Lane { credential: Mutex::new(credential.to_owned()), seen: Default::default() });
         for connection in 0..CONNECTIONS {
             let lane = lane.clone();
             tokio::spawn(async move {
@@ -100,7 +101,10 @@ impl Measured {
             times.sort();
             format!("median {:?}, max {:?}", times[times.len() / 2], times[times.len() - 1])
         });
-        println!("{what}: acknowledged in {}; last request that got through began {} after that", told[0], told[1]);
+        println!(
+            "{what}: acknowledged in {}; last request that got through began {} after that",
+            told[0], told[1]
+        );
     }
 }
 
@@ -182,10 +186,8 @@ async fn from_its_acknowledgement_on_a_revocation_holds_on_open_connections_unde
     let by_role = lane("rev-role", &token);
     let by_primary = lane("rev-key", &key(&owner, "rev-key", "primaryKey").await);
     let by_secondary = lane("rev-key", &key(&owner, "rev-key", "secondaryKey").await);
-    let (by_key, by_token) = (
-        lane("rev-mode", &key(&owner, "rev-mode", "primaryKey").await),
-        lane("rev-mode", &token),
-    );
+    let (by_key, by_token) =
+        (lane("rev-mode", &key(&owner, "rev-mode", "primaryKey").await), lane("rev-mode", &token));
     let changes = stand.metric("scoregate_change_in_force_seconds_count").await;
     let (roles, keys, modes) = tokio::join!(
         roles(&owner, &by_role),

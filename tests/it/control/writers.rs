@@ -15,31 +15,18 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::owned_site;
 use crate::support::rest::{
     Body, Caller, Reply, deployment, deployment_body, endpoint, endpoint_body, grant_body, grant_id,
 };
 use crate::support::site::Site;
-use crate::support::stand::{TENANT, object_id};
-use crate::support::{Plan, Stand};
+use crate::support::stand::object_id;
 
 const WRITERS: usize = 32;
 /// Acknowledged writes of all of them together.
 const ACKNOWLEDGED: usize = 160;
 const KILLS: usize = 200;
 const SEED: u64 = 20_260_118;
-
-/// A site whose owner is the issuer's `owner`, and that issuer.
-async fn site() -> (Site, Stand) {
-    let stand = Stand::start(Plan::default()).await;
-    let ca = stand.directory.path().join("ca.pem");
-    let more = format!(
-        "identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\n",
-        stand.authority,
-        ca.display(),
-        object_id("owner")
-    );
-    (Site::new(&[], &more), stand)
-}
 
 /// Every record of the audit, which has to be whole.
 async fn audit(site: &Site) -> Vec<Record> {
@@ -75,7 +62,7 @@ async fn read_and_write(owner: &Caller, path: &str, words: &str) -> Reply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_writers_of_one_endpoint_none_undoes_what_another_was_acknowledged() {
-    let (site, stand) = site().await;
+    let (site, stand) = owned_site().await;
     let mut process = site.serve();
     let owner = site.rest(&process).by(&stand.management_token("owner"));
     let path = endpoint("shared");
@@ -234,7 +221,7 @@ async fn found(site: &Site) -> BTreeMap<String, Model> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sudden_end_leaves_no_resource_half_done_and_no_acknowledged_write_undone() {
-    let (site, stand) = site().await;
+    let (site, stand) = owned_site().await;
     let token = stand.management_token("owner");
     let mut random = fastrand::Rng::with_seed(SEED);
     let name = |n: usize| format!("churn-{n}");
