@@ -21,4 +21,5 @@ mod front_door;
 mod limits;
 mod messages;
 mod real_servers;
+mod sdk;
 mod split;
