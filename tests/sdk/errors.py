@@ -11,6 +11,9 @@ from world import Bearer
 
 MIB = 1 << 20
 NAME = "refused"
+# All that carry these resources, and those of the clients' own calls.
+STABLE = "2022-05-01 2022-10-01 2023-04-01 2023-10-01 2024-04-01 2024-10-01 2025-04-01 2025-06-01 2025-09-01".split()
+PREVIEW = "2022-02-01-preview 2023-04-01-preview 2023-08-01-preview 2024-01-01-preview 2024-10-01-preview".split()
 
 
 def run(w, check):
@@ -102,15 +105,7 @@ def versions(w, check):
     check.equal("no api-version", told(answer), (400, "MissingApiVersionParameter", True))
     answer = w.arm("GET", w.endpoint(NAME), version="1999-01-01")
     check.equal("an api-version of long ago", told(answer), (400, "InvalidApiVersionParameter", True))
-    known = (
-        "2022-02-01-preview",
-        "2022-05-01",
-        "2023-04-01",
-        "2023-04-01-preview",
-        "2023-10-01",
-        "2024-10-01",
-        "2025-06-01",
-    )
+    known = STABLE + PREVIEW
     seen = {version: w.arm("GET", w.endpoint(NAME), version=version).status_code for version in known}
     check.equal("those that clients send", seen, dict.fromkeys(known, 200))
 
@@ -123,7 +118,6 @@ def bodies(w, check):
         "text": '"x"',
         "nothing at all": "",
         "JSON that is deeper than sense": "[" * 200 + "]" * 200,
-        "a member twice": '{"properties": {"authMode": "Key", "authMode": "AADToken"}, "location": "local"}',
     }.items():
         answer = w.arm("PUT", path, data=text, headers={"Content-Type": "application/json"})
         check.equal(f"a body that is {what}", told(answer)[0::2], (400, True))

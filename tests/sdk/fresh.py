@@ -1,7 +1,7 @@
 """What has to run in a process of its own.
 
 azure-ai-ml keeps the headers of `invoke` in a module, so that a pinned deployment stays pinned; and it reads from the
-environment where it is aimed, and keeps that too. Each `run` here begins with a process in which nobody has done either.
+environment where it is aimed, and keeps that too. Each `run` here begins in a process where nobody has done either.
 """
 
 import json

