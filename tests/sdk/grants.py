@@ -56,6 +56,12 @@ def levels(w, check):
         gone = assignments.delete(scope, made.name)
         check.equal(f"{level}: deleted", gone.id, made.id)
         check.soon(f"{level}: scoring is denied", lambda: w.scored(NAME, token), 403)
+    # Rights at an endpoint are rights at that one, and not at the next of the same name.
+    grant(w, w.endpoint(OTHER), SCIENTIST)
+    check.soon("at another endpoint", lambda: w.scored(OTHER, token), 200)
+    w.ml().online_endpoints.begin_delete(OTHER).result()
+    w.serve(OTHER, "aad_token")
+    check.equal("gone with the endpoint, and not back with its name", w.scored(OTHER, token), 403)
     made = grant(w, w.subscription, READER)
     check.equal("to read is not to score", w.scored(NAME, token), 403)
     got = w.ml("outsider").online_endpoints.get(NAME)
@@ -89,6 +95,10 @@ def lists(w, check):
     check.that(
         "atScope() has what is here and not what is below", at_group.name in here and at_endpoint.name not in here, here
     )
+    there = names(assignments.list_for_scope(w.endpoint(NAME), filter=f"atScope() and assignedTo('{outsider}')"))
+    check.that("atScope() and assignedTo", at_endpoint.name in there, there)
+    red = assignments.list_for_scope(w.group, filter="color eq 'red'")
+    check.refused("a filter that nobody understands", lambda: list(red), 400)
     check.that("list_for_subscription", both <= names(assignments.list_for_subscription()))
     check.that("list_for_resource_group", both <= names(assignments.list_for_resource_group(w.group_name)))
     of_endpoint = assignments.list_for_resource(

@@ -89,6 +89,8 @@ def custom(w, check):
     check.equal(
         "found by its name", [role.name for role in definitions.list(w.group, filter="roleName eq 'Scorer'")], [guid]
     )
+    names = [role.name for role in definitions.list(w.group, filter="atScopeAndBelow()")]
+    check.that("atScopeAndBelow()", guid in names, names)
     assignments.delete_by_id(assigned.id)
     check.equal("deleted", definitions.delete(w.group, guid).name, guid)
     check.refused("and gone", lambda: definitions.get(w.group, guid), 404, kind=ResourceNotFoundError)

@@ -1,5 +1,7 @@
 """Tokens of aml_token endpoints: for one endpoint, for some time, and for as long as the endpoint is what it was."""
 
+import base64
+import json
 import time
 
 import clients
@@ -24,6 +26,10 @@ def run(w, check):
         (now, refresh, expires),
     )
     check.equal("it scores its endpoint", w.scored("tokens", given.access_token), 200)
+    published = w.http.get(w.facts["control_url"] + "/.well-known/jwks.json", timeout=30).json()["keys"]
+    head = given.access_token.split(".")[0]
+    kid = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
+    check.that("its key is published", kid in [key["kid"] for key in published], (kid, published))
     others = [w.scored(name, given.access_token) for name in ("tokens-too", "tokens-key", "tokens-aad")]
     check.equal("and no other", others, [401, 401, 401])
     check.equal("an Entra token does not", w.scored("tokens", w.token("admin")), 401)
