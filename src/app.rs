@@ -2,8 +2,49 @@
 
 mod admin;
 mod control_plane;
+mod data_plane;
 mod gateway;
+mod issuers;
 mod serving;
+mod state;
 mod tasks;
 
-pub use gateway::{Gateway, StartError, open_store, open_vault};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use self::tasks::Tasks;
+use crate::clock::Clock;
+use crate::net::listener;
+use crate::settings::Settings;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+
+pub use gateway::Gateway;
+pub use state::{open_store, open_vault};
+
+/// Why a gateway did not start: what could not be done, and why.
+pub type StartError = anyhow::Error;
+
+/// What every part of a gateway stands on.
+#[derive(Debug, Clone)]
+struct Base {
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    health: Health,
+    metrics: Metrics,
+    tasks: Tasks,
+    /// Once cancelled, nothing more is accepted and what is in flight ends.
+    drain: CancellationToken,
+}
+
+fn bind(
+    what: &str,
+    address: SocketAddr,
+    sockets: usize,
+) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+    listener::bind(address, sockets)
+        .with_context(|| format!("the {what} cannot listen on {address}; free the port or choose another"))
+}

@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the one binary, and its exit codes.
 
 mod apply;
+mod audit;
 mod auth;
 mod client;
 mod config;
@@ -90,6 +91,9 @@ enum Command {
     Role(Remote<role::Role>),
     /// Ask what is allowed, to whom, and why a request was refused
     Auth(Remote<auth::Auth>),
+    /// Verify or print the trail of everything that was done, from the store itself
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Log in with a code that is typed into a browser, and keep the login
     Login(Remote<login::Login>),
     /// Forget every login that is kept on this machine
@@ -124,6 +128,30 @@ enum ConfigCommand {
     Schema,
 }
 
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that no record is missing or changed; exits 1 if one is
+    #[command(after_help = "Examples:
+  scoregate audit verify --config scoregate.yaml
+  scoregate audit verify --config scoregate.yaml --head 5f0c…
+
+Keep the head that it prints somewhere else: given back later as --head, it proves that nothing before it was rewritten.")]
+    Verify {
+        /// The configuration file, which names the store and its master key
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// A head that was noted before; it has to be in the trail
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+    },
+    /// Print every record as a line of JSON
+    Show {
+        /// The configuration file, which names the store and its master key
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -138,6 +166,8 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => config::check(&file),
         Command::Config(ConfigCommand::Schema) => config::schema(),
         Command::Dev(options) => serve::dev(options),
+        Command::Audit(AuditCommand::Verify { config, head }) => audit::verify(&config, head.as_deref()),
+        Command::Audit(AuditCommand::Show { config }) => audit::show(&config),
         Command::OnlineEndpoint(Remote { what, common }) => {
             run(&common, async |context| what.run(context).await)
         }

@@ -3,46 +3,32 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::gateway::{StartError, token_times};
+use super::data_plane::DataPlane;
+use super::issuers::{Issuers, token_times};
 use super::serving::Serving;
-use super::tasks::Tasks;
-use crate::clock::Clock;
+use super::state::{State, owners};
+use super::{Base, StartError};
 use crate::control::{Addresses, Bounds, Control};
 use crate::gate::failures::Failures;
-use crate::identity::directory::Directory;
-use crate::identity::issuer::{Issuer, Plane};
+use crate::identity::issuer::Plane;
 use crate::identity::token::TokenVerifier;
-use crate::identity::vault::Vault;
-use crate::model::role::RoleAssignment;
 use crate::net::listener::Admission;
 use crate::net::own_ca::{OwnCa, names};
 use crate::net::serve::Protocol;
 use crate::net::tls::Certificates;
 use crate::operations::Operations;
-use crate::publish::Publisher;
 use crate::settings::Settings;
-use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::Recent;
+use crate::telemetry::health::State as Part;
 
 /// Memory for validated tokens of those who manage; they are few.
 const TOKEN_BYTES: usize = 4 << 20;
 
-/// What the rest of the gateway lends to the control plane.
-pub(super) struct Parts {
-    pub(super) publisher: Arc<Publisher>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) vault: Arc<Vault>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: Metrics,
-    pub(super) directory: Option<Arc<Directory>>,
-    pub(super) scoring: Arc<TokenVerifier>,
-    pub(super) recent: Arc<Recent>,
-    pub(super) owners: Vec<RoleAssignment>,
-    pub(super) addresses: Addresses,
+/// The control plane's sockets.
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
+    pub(super) sockets: Vec<TcpListener>,
 }
 
 /// An address that this machine can call: one that listens everywhere is called by loopback.
@@ -71,62 +57,55 @@ pub(super) fn addresses(settings: &Settings, control: String, data: SocketAddr) 
     }
 }
 
-impl Parts {
-    /// Starts serving. Gives the certificate that clients have to trust, if the gateway made it.
-    pub(super) fn start(
-        self,
-        settings: &Settings,
-        issuers: &[Arc<Issuer>],
-        data_plane: &Protocol,
-        (address, sockets): (SocketAddr, Vec<TcpListener>),
-        drain: &CancellationToken,
-        tasks: &Tasks,
-    ) -> Result<Option<String>, StartError> {
-        let limits = &settings.limits;
-        let (certificates, ca) = certificates(settings, &self.addresses.control, address, self.clock.unix())?;
-        let protocol = Protocol { tls: Some(certificates.server_config()?), ..data_plane.clone() };
-        let gauge = self.metrics.connections.with_label_values(&["control"]);
-        let admission = Admission::new(limits.connections, limits.connections_per_address, gauge);
-        let times = token_times(settings);
-        let tokens = TokenVerifier::new(issuers, Plane::Control, self.clock.clone(), times, TOKEN_BYTES);
-        let operations = Arc::new(Operations {
-            publisher: self.publisher,
-            store: self.store,
-            vault: self.vault,
-            clock: self.clock,
-            directory: self.directory,
-            scoring: self.scoring,
-            recent: self.recent,
-            workspaces: settings.workspaces.clone(),
-            owners: self.owners,
-            limits: limits.clone(),
-            metrics: self.metrics.clone(),
-        });
-        tasks.spawn("token keys", operations.clone().rotate_token_keys());
-        let control = Control {
-            operations,
-            tokens,
-            failures: Failures::new(limits.failed_authentications),
-            addresses: self.addresses,
-            metrics: self.metrics,
-            bounds: Bounds {
-                body: limits.control_body,
-                time: limits.body_progress,
-                total: limits.control_time,
-            },
-        };
-        let serving = Serving {
-            protocol: Arc::new(protocol),
-            service: Arc::new(control),
-            admission,
-            drain: drain.clone(),
-            grace: limits.drain,
-        };
-        for socket in sockets {
-            tasks.serve(serving.clone().serve(socket));
-        }
-        Ok(ca)
+/// Starts serving. Gives the certificate that clients have to trust, if the gateway made it.
+pub(super) fn start(
+    base: &Base,
+    state: &State,
+    issuers: &Issuers,
+    data: &DataPlane,
+    addresses: Addresses,
+    listener: Listener,
+) -> Result<Option<String>, StartError> {
+    let (settings, metrics, clock) = (&base.settings, &base.metrics, &base.clock);
+    let limits = &settings.limits;
+    let (certificates, ca) = certificates(settings, &addresses.control, listener.address, clock.unix())?;
+    let protocol = Protocol { tls: Some(certificates.server_config()?), ..(*data.protocol).clone() };
+    let gauge = metrics.connections.with_label_values(&["control"]);
+    let operations = Arc::new(Operations {
+        publisher: state.publisher.clone(),
+        store: state.store.clone(),
+        vault: state.vault.clone(),
+        clock: clock.clone(),
+        directory: issuers.directory.clone(),
+        scoring: data.tokens.clone(),
+        recent: data.recent.clone(),
+        workspaces: settings.workspaces.clone(),
+        owners: owners(settings),
+        limits: limits.clone(),
+        metrics: metrics.clone(),
+    });
+    base.tasks.spawn("token keys", operations.clone().rotate_token_keys());
+    let (plane, times) = (Plane::Control, token_times(settings));
+    let control = Control {
+        operations,
+        tokens: TokenVerifier::new(&issuers.all, plane, clock.clone(), times, TOKEN_BYTES),
+        failures: Failures::new(limits.failed_authentications),
+        addresses,
+        metrics: metrics.clone(),
+        bounds: Bounds { body: limits.control_body, time: limits.body_progress, total: limits.control_time },
+    };
+    let serving = Serving {
+        protocol: Arc::new(protocol),
+        service: Arc::new(control),
+        admission: Admission::new(limits.connections, limits.connections_per_address, gauge),
+        drain: base.drain.clone(),
+        grace: limits.drain,
+    };
+    for socket in listener.sockets {
+        base.tasks.serve(serving.clone().serve(socket));
     }
+    base.health.set("control plane", Part::Good(format!("listening on {}", listener.address)));
+    Ok(ca)
 }
 
 fn certificates(

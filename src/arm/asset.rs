@@ -12,13 +12,11 @@ use crate::model::scope::Scope;
 
 /// Reads the body of a PUT: its properties are kept as they are.
 pub fn read(form: &Form<'_>, id: &Scope, kind: AssetKind) -> Option<Asset> {
-    match form.carried("properties") {
-        Some(Value::Object(properties)) => Some(Asset { id: id.clone(), kind, properties }),
-        _ => {
-            form.wrong("properties", "is missing or not an object", None);
-            None
-        }
-    }
+    let Some(Value::Object(properties)) = form.carried("properties") else {
+        form.wrong("properties", "is missing or not an object", None);
+        return None;
+    };
+    Some(Asset { id: id.clone(), kind, properties })
 }
 
 /// A version of a model or an environment as ARM shows it.

@@ -120,7 +120,7 @@ fn workload(form: &Form<'_>) -> Workload {
         egress_public_network_access: form.one_of("egressPublicNetworkAccess", "", &access).optional(),
         liveness_probe: form.optional_section("livenessProbe", "", probe),
         readiness_probe: form.optional_section("readinessProbe", "", probe),
-        data_collector: form.carried("dataCollector").filter(|value| value.is_object()),
+        data_collector: form.carried("dataCollector").filter(Value::is_object),
     }
 }
 

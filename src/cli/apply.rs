@@ -206,6 +206,7 @@ const STEPS: [Step; 7] = [
 
 impl Step {
     /// What this step sends for a change, if it has anything to do with it.
+    #[expect(clippy::option_option, reason = "nothing to send, and something without a body, are two things")]
     fn body(self, change: &Change) -> Option<Option<&Value>> {
         let (action, kind) = (change.action, change.kind);
         let put = matches!(action, Action::Create | Action::Update);

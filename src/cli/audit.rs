@@ -15,7 +15,10 @@ pub(super) fn verify(config: &Path, since: Option<&str>) -> ExitCode {
     match result {
         Ok(Ok(whole)) if !known => {
             complain(&format!("scoregate: no record has the hash {}", since.unwrap_or_default()));
-            complain(&format!("the trail of {} records is whole in itself, but it is another one", whole.records));
+            complain(&format!(
+                "the trail of {} records is whole in itself, but it is another one",
+                whole.records
+            ));
             ExitCode::FAILURE
         }
         Ok(Ok(whole)) => {

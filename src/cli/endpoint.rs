@@ -183,7 +183,7 @@ impl Endpoint {
     pub async fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         let client = &context.client;
         let workspace = context.place.workspace(client).await?;
-        let list = format!("{}/onlineEndpoints", path(&workspace.scope().map_err(wrong)?));
+        let list = format!("{}/onlineEndpoints", path(&workspace.scope().map_err(|error| wrong(&error))?));
         let at = |name: &str| format!("{list}/{}", escape(name));
         match &self.command {
             Command::Create(options) => {
@@ -226,7 +226,7 @@ impl Endpoint {
     }
 }
 
-fn wrong(error: crate::model::scope::ScopeError) -> Failure {
+fn wrong(error: &crate::model::scope::ScopeError) -> Failure {
     Failure::usage(error.to_string())
 }
 

@@ -61,7 +61,7 @@ pub struct Fake {
 impl Fake {
     pub fn new(answer: impl Fn(&Got) -> Said + Clone + Send + Sync + 'static) -> Fake {
         let directory = tempfile::tempdir().unwrap();
-        let certificates = server::certificates(&directory.path().join("ca.pem")).unwrap();
+        let leaf = server::certificates(&directory.path().join("ca.pem")).unwrap();
         let (address, socket) = server::bind(0).unwrap();
         let url = format!("https://{address}");
         let (got, own) = (Arc::<Mutex<Vec<Got>>>::default(), url.clone());
@@ -87,7 +87,7 @@ impl Fake {
             }
             response
         });
-        tokio::spawn(server::serve_tls(socket, certificates, router));
+        tokio::spawn(async move { server::serve_tls(socket, &leaf, router).await });
         Fake { directory, url, got }
     }
 

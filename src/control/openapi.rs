@@ -12,7 +12,7 @@ use crate::forms::Reading;
 /// Makes the document.
 pub(super) fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
-        "/components/schemas".clone_into(&mut settings.definitions_path.to_mut());
+        settings.definitions_path = "/components/schemas".into();
     });
     let mut generator = settings.into_generator();
     let error = generator.subschema_for::<ErrorBody>();

@@ -22,6 +22,6 @@ fn status(written: &Written) -> StatusCode {
 }
 
 /// The status of a removal.
-fn removed(was_there: bool) -> Outcome {
-    Ok(Reply::empty(if was_there { StatusCode::OK } else { StatusCode::NO_CONTENT }))
+fn removed(was_there: bool) -> Reply {
+    Reply::empty(if was_there { StatusCode::OK } else { StatusCode::NO_CONTENT })
 }

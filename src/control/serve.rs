@@ -34,8 +34,8 @@ impl Service for Control {
         let kept = Kept { conn: conn.clone(), note };
         let (head, body) = request.into_parts();
         let id = Uuid::new_v4().to_string();
-        let mut told = Told::default();
-        let steps = self.steps(&head, body, violation, conn.peer.ip(), &id, &mut told);
+        let mut told = Told { id, client: conn.peer.ip(), operation: None, principal: None, scope: None };
+        let steps = self.steps(&head, body, violation, &mut told);
         let result = AssertUnwindSafe(steps).catch_unwind().await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Err(Refusal::Defect.into())
@@ -44,8 +44,8 @@ impl Service for Control {
             Ok(reply) => reply.status,
             Err(error) => error.status,
         };
-        told.write(self, &head, status, &result, &id, conn.peer.ip(), began);
-        let request_id = HeaderValue::try_from(&id).unwrap_or(HeaderValue::from_static("-"));
+        told.write(self, &head, status, &result, began);
+        let request_id = HeaderValue::try_from(&told.id).unwrap_or(HeaderValue::from_static("-"));
         let client_request_id =
             head.headers.get("x-ms-client-request-id").filter(|id| id.len() <= 128).cloned();
         Answer::response(result, &request_id, client_request_id, kept.hand_on())
@@ -73,23 +73,22 @@ impl Drop for Kept {
 }
 
 /// What the log says about a request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
+    id: String,
+    client: IpAddr,
     operation: Option<&'static str>,
     principal: Option<String>,
     scope: Option<String>,
 }
 
 impl Told {
-    #[expect(clippy::too_many_arguments, reason = "a line of the log has as many fields")]
     fn write(
         &self,
         control: &Control,
         head: &Parts,
         status: StatusCode,
         result: &Result<Reply, ApiError>,
-        id: &str,
-        client: IpAddr,
         began: Instant,
     ) {
         let operation = self.operation.unwrap_or("none");
@@ -101,7 +100,7 @@ impl Told {
         let path: String = head.uri.path().chars().take(1024).collect();
         tracing::info!(
             log = "control",
-            request_id = id,
+            request_id = self.id,
             method = %head.method,
             path,
             operation,
@@ -109,7 +108,7 @@ impl Told {
             scope = self.scope.as_deref(),
             status = status.as_u16(),
             code,
-            client = %client,
+            client = %self.client,
             duration_ms = seconds * 1000.0,
         );
     }
@@ -121,8 +120,6 @@ impl Control {
         head: &Parts,
         body: Incoming,
         violation: Option<Violation>,
-        client: IpAddr,
-        id: &str,
         told: &mut Told,
     ) -> Result<Reply, ApiError> {
         if let Some(violation) = violation {
@@ -140,14 +137,14 @@ impl Control {
         }
 
         // Nobody learns what is there and what is not before he has said who he is.
-        let caller = self.authenticate(&head.headers, client).await?;
+        let caller = self.authenticate(&head.headers, told.client).await?;
         told.principal = Some(caller.object_id.to_string());
         let Matched { operation, params } = found.map_err(|why| lost(&why))?;
         let path = path.map_err(|why| lost(&why))?;
         let bytes = self.body(head, body).await?;
         let call = Call::parse(head, path, params, &bytes)?;
         call.check_version()?;
-        let asker = self.operations.asker(caller, id.to_owned(), client).await;
+        let asker = self.operations.asker(caller, told.id.clone(), told.client).await;
         match &operation.access {
             Access::Public(handler) => handler(self, &call),
             Access::Anyone(handler) => Ok(handler(self, &call, asker).await?),

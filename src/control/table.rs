@@ -21,6 +21,9 @@ use crate::arm::workspace::{GroupView, SubscriptionView, WorkspaceView};
 use crate::forms::Form;
 use crate::operations::{Asker, Granted};
 
+/// Makes the schema of what an operation gives.
+type Shape = fn(&mut SchemaGenerator) -> Schema;
+
 type Outcome<'a> = BoxFuture<'a, Result<Reply, Failed>>;
 
 /// Who may call an operation, and what then carries it out.
@@ -61,7 +64,7 @@ pub(super) struct Operation {
     /// Reads the body; asked to describe itself, it gives the body's schema.
     pub(super) body: Option<fn(&Form<'_>)>,
     /// Statuses and what comes with them.
-    pub(super) answers: Vec<(u16, Option<fn(&mut SchemaGenerator) -> Schema>)>,
+    pub(super) answers: Vec<(u16, Option<Shape>)>,
     /// Query parameters besides `api-version`.
     pub(super) query: &'static [&'static str],
 }
@@ -72,7 +75,7 @@ impl Operation {
     }
 
     fn gives<T: JsonSchema>(mut self, statuses: &[u16]) -> Operation {
-        let schema: fn(&mut SchemaGenerator) -> Schema = SchemaGenerator::subschema_for::<T>;
+        let schema: Shape = SchemaGenerator::subschema_for::<T>;
         self.answers.extend(statuses.iter().map(|status| (*status, Some(schema))));
         self
     }

@@ -77,7 +77,7 @@ fn without_trailing_commas(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
 struct Tree;
 
 impl Tree {
-    fn scalar(text: impl ToString, plain: bool) -> Node {
+    fn scalar(text: &dyn ToString, plain: bool) -> Node {
         Node { at: (0, 0), kind: Kind::Scalar { text: text.to_string(), plain } }
     }
 }
@@ -97,27 +97,27 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Tree::scalar("", true))
+        Ok(Tree::scalar(&"", true))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Tree::scalar(value, true))
+        Ok(Tree::scalar(&value, true))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Tree::scalar(value, true))
+        Ok(Tree::scalar(&value, true))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Tree::scalar(value, true))
+        Ok(Tree::scalar(&value, true))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Tree::scalar(value, true))
+        Ok(Tree::scalar(&value, true))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Tree::scalar(value, false))
+        Ok(Tree::scalar(&value, false))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {

@@ -17,9 +17,9 @@ pub enum Resource {
     /// A workspace.
     Workspace(Workspace),
     /// An online endpoint.
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
     /// An online deployment.
-    Deployment(Deployment),
+    Deployment(Box<Deployment>),
     /// A version of a model or an environment, kept to be referred to.
     Asset(Asset),
     /// A custom role.

@@ -127,23 +127,18 @@ fn visible(snapshot: &Snapshot, asker: &Asker, scope: &Scope) -> bool {
         [_, parent, ..] => *parent,
         _ => "/",
     };
-    match read_action(parent) {
-        Some(action) => {
-            let Ok(parent) = parent.parse::<Scope>() else { return false };
-            let place = snapshot.policy.place(&parent);
-            snapshot.policy.decide(asker.principals(), &Action::control(&action), &place).is_allowed()
-        }
-        None => {
-            let within = |inner: &str, outer: &str| {
-                outer == "/"
-                    || inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            };
-            snapshot.policy.grants_of(asker.principals()).any(|grant| {
-                let key = grant.scope.key();
-                within(key, parent) || within(parent, key)
-            })
-        }
+    if let Some(action) = read_action(parent) {
+        let Ok(parent) = parent.parse::<Scope>() else { return false };
+        let place = snapshot.policy.place(&parent);
+        return snapshot.policy.decide(asker.principals(), &Action::control(&action), &place).is_allowed();
     }
+    let within = |inner: &str, outer: &str| {
+        outer == "/" || inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    snapshot.policy.grants_of(asker.principals()).any(|grant| {
+        let key = grant.scope.key();
+        within(key, parent) || within(parent, key)
+    })
 }
 
 /// The action of reading a resource, by its id; none for what is only a name.

@@ -41,7 +41,7 @@ impl Operations {
         let usable = self.publisher.check(&deployment);
         usable.map_err(|error| Refusal::invalid("properties.properties", error.to_string()))?;
         let manager = before.as_ref().map_or(Manager::Caller, |stored| stored.manager);
-        let put = Put { resource: Resource::Deployment(deployment), manager, expect };
+        let put = Put { resource: Resource::Deployment(Box::new(deployment)), manager, expect };
         self.put(granted, put, precondition, vec![Change::Require(endpoint, Expect::Present)]).await
     }
 

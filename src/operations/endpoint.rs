@@ -69,19 +69,16 @@ impl Operations {
             }
             require.push(Change::Require(deployment, Expect::Present));
         }
-        let (endpoint, manager) =
-            match before.as_deref().and_then(|stored| Some((stored, endpoint_in(stored)?))) {
-                Some((stored, known)) => {
-                    not_from_files(stored)?;
-                    (known.described(spec, Uuid::new_v4()), stored.manager)
-                }
-                None => {
-                    self.room_for_endpoint()?;
-                    let keys = self.keys(id, given)?;
-                    (Endpoint { spec, keys, token_epoch: Uuid::new_v4() }, Manager::Caller)
-                }
-            };
-        let put = Put { resource: Resource::Endpoint(endpoint), manager, expect };
+        let known = before.as_deref().and_then(|stored| Some((stored, endpoint_in(stored)?)));
+        let (endpoint, manager) = if let Some((stored, known)) = known {
+            not_from_files(stored)?;
+            (known.described(spec, Uuid::new_v4()), stored.manager)
+        } else {
+            self.room_for_endpoint()?;
+            let keys = self.keys(id, given)?;
+            (Endpoint { spec, keys, token_epoch: Uuid::new_v4() }, Manager::Caller)
+        };
+        let put = Put { resource: Resource::Endpoint(Box::new(endpoint)), manager, expect };
         self.put(granted, put, precondition, require).await
     }
 
@@ -96,7 +93,7 @@ impl Operations {
         let expect = precondition.judge(Some(before))?;
         not_from_files(before)?;
         let known = endpoint_in(before).ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
-        let resource = Resource::Endpoint(known.described(spec, Uuid::new_v4()));
+        let resource = Resource::Endpoint(Box::new(known.described(spec, Uuid::new_v4())));
         self.put(granted, Put { resource, manager: before.manager, expect }, precondition, Vec::new()).await
     }
 

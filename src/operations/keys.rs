@@ -82,7 +82,7 @@ impl Operations {
             KeySlot::Secondary => endpoint.keys.secondary = sealed,
         }
         let expect = Expect::At(stored.revision);
-        let put = Change::Put(Box::new(Resource::Endpoint(endpoint)), stored.manager, expect);
+        let put = Change::Put(Box::new(Resource::Endpoint(Box::new(endpoint))), stored.manager, expect);
         self.commit(granted, vec![put]).await?;
         Ok(())
     }

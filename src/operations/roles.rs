@@ -91,17 +91,15 @@ impl Operations {
         {
             self.judge(&granted.asker, WRITE_DEFINITIONS, scope)?;
         }
-        match &before {
-            Some(stored) => not_from_files(stored)?,
-            None => {
-                let there =
-                    self.publisher.contents().iter().filter(|stored| role_in(stored).is_some()).count();
-                let most = self.limits.role_definitions;
-                if there >= most {
-                    let message =
-                        format!("there are {there} custom roles and `limits.role_definitions` is {most}");
-                    return Err(Refusal::Limit(message));
-                }
+        if let Some(stored) = &before {
+            not_from_files(stored)?;
+        } else {
+            let there = self.publisher.contents().iter().filter(|stored| role_in(stored).is_some()).count();
+            let most = self.limits.role_definitions;
+            if there >= most {
+                let message =
+                    format!("there are {there} custom roles and `limits.role_definitions` is {most}");
+                return Err(Refusal::Limit(message));
             }
         }
         let name = role.role_name.clone();
@@ -217,25 +215,22 @@ impl Operations {
         }
         let before = self.stored(&grant.own_scope()).await?;
         let expect = precondition.judge(before.as_deref())?;
-        match before.as_deref() {
-            Some(stored) => {
-                not_from_files(stored)?;
-                let same = grant_in(stored)
-                    .is_some_and(|known| known.role == grant.role && known.principal == grant.principal);
-                if !same {
-                    let message =
-                        "an assignment's role and principal cannot be changed; delete it and make another";
-                    return Err(Refusal::Exists("RoleAssignmentUpdateNotPermitted", message.to_owned()));
-                }
+        if let Some(stored) = before.as_deref() {
+            not_from_files(stored)?;
+            let same = grant_in(stored)
+                .is_some_and(|known| known.role == grant.role && known.principal == grant.principal);
+            if !same {
+                let message =
+                    "an assignment's role and principal cannot be changed; delete it and make another";
+                return Err(Refusal::Exists("RoleAssignmentUpdateNotPermitted", message.to_owned()));
             }
-            None => {
-                let there = self.snapshot()?.policy.grants().len();
-                let most = self.limits.role_assignments;
-                if there >= most {
-                    let message =
-                        format!("there are {there} role assignments and `limits.role_assignments` is {most}");
-                    return Err(Refusal::Limit(message));
-                }
+        } else {
+            let there = self.snapshot()?.policy.grants().len();
+            let most = self.limits.role_assignments;
+            if there >= most {
+                let message =
+                    format!("there are {there} role assignments and `limits.role_assignments` is {most}");
+                return Err(Refusal::Limit(message));
             }
         }
         let mut require = Vec::new();

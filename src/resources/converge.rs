@@ -60,7 +60,7 @@ pub fn converge(
         };
         let resource = match document {
             Document::Endpoint(endpoint) => endpoint_resource(*endpoint, &known, vault)?,
-            Document::Deployment(deployment) => Resource::Deployment(*deployment),
+            Document::Deployment(deployment) => Resource::Deployment(deployment),
             Document::Role(role) => Resource::RoleDefinition(role),
             Document::Denial(denial) => Resource::DenyAssignment(denial),
             Document::Assignment(assignment) => {
@@ -155,14 +155,15 @@ fn endpoint_resource(
     vault: &Vault,
 ) -> Result<Resource, ConvergeError> {
     let scope = endpoint.scope().map_err(|error| Mistakes::of_file("resources", error.to_string()))?;
-    Ok(Resource::Endpoint(match known.get(scope.key()).map(|stored| &stored.resource) {
+    let described = match known.get(scope.key()).map(|stored| &stored.resource) {
         Some(Resource::Endpoint(stored)) => stored.described(endpoint, Uuid::new_v4()),
         _ => Endpoint {
             keys: endpoint_key::generate_pair(vault, &scope)?,
             token_epoch: Uuid::new_v4(),
             spec: endpoint,
         },
-    }))
+    };
+    Ok(Resource::Endpoint(Box::new(described)))
 }
 
 /// Custom roles by name, in lower case.

@@ -115,7 +115,7 @@ pub(crate) async fn run(store: &dyn Store) {
     // Every batch that was done, and no other, has its record, and the records are one chain.
     let mut records = Vec::new();
     let whole = chain().verify(store, |_, text| records.push(text.to_owned())).await.unwrap();
-    assert_eq!(whole.records as usize, records.len());
+    assert_eq!(usize::try_from(whole.records), Ok(records.len()));
     let last: crate::model::audit::Record = serde_json::from_str(records.last().unwrap()).unwrap();
     assert_eq!((last.revision, last.changes.len()), (unchanged, 0));
     assert_eq!(store.operation(last.deed.operation).await.unwrap(), Some(last));

@@ -28,7 +28,7 @@ pub struct Current {
     pub grants: BTreeMap<Uuid, Value>,
 }
 
-fn wrong(error: ScopeError) -> Failure {
+fn wrong(error: &ScopeError) -> Failure {
     Failure::usage(error.to_string())
 }
 
@@ -48,12 +48,12 @@ impl Current {
         for (_, document) in documents {
             match document {
                 Document::Endpoint(spec) => {
-                    let scope = spec.workspace.scope().map_err(wrong)?;
-                    named.insert(spec.scope().map_err(wrong)?.key().to_owned());
+                    let scope = spec.workspace.scope().map_err(|error| wrong(&error))?;
+                    named.insert(spec.scope().map_err(|error| wrong(&error))?.key().to_owned());
                     places.insert(scope.key().to_owned(), scope);
                 }
                 Document::Deployment(found) => {
-                    let scope = found.workspace.scope().map_err(wrong)?;
+                    let scope = found.workspace.scope().map_err(|error| wrong(&error))?;
                     named.insert(scope.online_endpoint(&found.endpoint).key().to_owned());
                     places.insert(scope.key().to_owned(), scope);
                 }
@@ -70,7 +70,10 @@ impl Current {
                 Document::Denial(_) => {}
             }
         }
-        let first = workspaces.first().map(|workspace| workspace.place.scope().map_err(wrong)).transpose()?;
+        let first = workspaces
+            .first()
+            .map(|workspace| workspace.place.scope().map_err(|error| wrong(&error)))
+            .transpose()?;
         if let (true, Some(scope)) = (whole, &first) {
             places.insert(scope.key().to_owned(), scope.clone());
         }
@@ -98,12 +101,12 @@ impl Current {
         let list = format!("{}/onlineEndpoints", path(workspace));
         for view in context.client.list(&list).await? {
             let spec = shape::endpoint(&view)?;
-            let id = spec.scope().map_err(wrong)?;
+            let id = spec.scope().map_err(|error| wrong(&error))?;
             if whole || named.contains(id.key()) {
                 let list = format!("{list}/{}/deployments", escape(&spec.name.to_string()));
                 for view in context.client.list(&list).await? {
                     let found = shape::deployment(&view)?;
-                    let id = found.scope().map_err(wrong)?;
+                    let id = found.scope().map_err(|error| wrong(&error))?;
                     self.deployments.insert(id.key().to_owned(), (found, view));
                 }
             }

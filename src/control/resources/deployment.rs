@@ -36,14 +36,9 @@ pub(in crate::control) fn describe_patch(form: &Form<'_>) {
 }
 
 pub(in crate::control) fn describe_logs(form: &Form<'_>) {
-    logs_request(form);
-}
-
-fn logs_request(form: &Form<'_>) -> Option<()> {
     let kinds = [("InferenceServer", ()), ("StorageInitializer", ())];
     form.one_of("containerType", "Whose output.", &kinds).or(());
     form.value::<u32>("tail", "The last lines only.").optional();
-    Some(())
 }
 
 fn found(stored: &Stored) -> Option<&Deployment> {
@@ -120,12 +115,15 @@ pub(in crate::control) async fn patch(control: &Control, call: &Call, granted: G
 }
 
 pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    removed(control.operations.delete_deployment(&granted, &call.precondition).await?)
+    Ok(removed(control.operations.delete_deployment(&granted, &call.precondition).await?))
 }
 
 pub(in crate::control) async fn logs(control: &Control, call: &Call, granted: Granted) -> Outcome {
     if call.has_body() {
-        call.read(logs_request)?;
+        call.read(|form| {
+            describe_logs(form);
+            Some(())
+        })?;
     }
     let stored = control.known_deployment(&granted.scope).await?;
     let shown = found(&stored).ok_or(Refusal::Defect)?;

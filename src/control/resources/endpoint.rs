@@ -158,7 +158,7 @@ pub(in crate::control) async fn patch(control: &Control, call: &Call, granted: G
 }
 
 pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    removed(control.operations.delete_endpoint(&granted, &call.precondition).await?)
+    Ok(removed(control.operations.delete_endpoint(&granted, &call.precondition).await?))
 }
 
 pub(in crate::control) async fn list_keys(control: &Control, _call: &Call, granted: Granted) -> Outcome {

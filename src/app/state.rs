@@ -1,0 +1,112 @@
+//! What is kept: the store, the key that it is sealed with, and what of it is in force.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use uuid::Uuid;
+
+use super::{Base, StartError};
+use crate::identity::vault::Vault;
+use crate::model::role::{PrincipalId, PrincipalType, RoleAssignment};
+use crate::model::scope::Scope;
+use crate::publish::Publisher;
+use crate::rbac::builtin;
+use crate::resources::Directory;
+use crate::routing::Compiler;
+use crate::settings::{Settings, StoreUrl};
+use crate::store::chain::Chain;
+use crate::store::{SqliteStore, Store};
+use crate::telemetry::metrics::Metrics;
+
+/// What is kept.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) vault: Arc<Vault>,
+    pub(super) publisher: Arc<Publisher>,
+}
+
+impl State {
+    /// Opens the store, puts what it holds in force, and follows it and the resources directory from then on.
+    pub(super) async fn open(base: &Base) -> Result<State, StartError> {
+        let settings = &base.settings;
+        let vault = Arc::new(open_vault(settings)?);
+        let store = open_store(&settings.store, &vault).await?;
+        let fingerprint = vault.fingerprint();
+        if store.remember("master-key", &fingerprint).await? != fingerprint {
+            anyhow::bail!(
+                "the master key does not belong to {}; restore the one that does, or start with a new store",
+                settings.store
+            );
+        }
+        let publisher = Publisher::start(
+            store.clone(),
+            compiler(settings, base.metrics.clone()),
+            base.health.clone(),
+            base.metrics.clone(),
+            base.clock.clone(),
+            settings.limits.snapshot_max_age,
+        );
+        let publisher = Arc::new(publisher.await.context("the stored resources cannot be put in force")?);
+        base.tasks.spawn("publish", publisher.clone().run());
+        if let Some(path) = &settings.resources {
+            let directory = Directory::new(path.clone(), settings.workspaces.clone());
+            // What is wrong with it is told by the task that follows it; a gateway starts with what it has.
+            let _ = publisher.converge(&directory, &vault).await;
+            base.tasks.spawn("resources", publisher.clone().follow(directory, vault.clone()));
+        }
+        Ok(State { store, vault, publisher })
+    }
+}
+
+/// Opens the store that the settings name.
+pub async fn open_store(url: &StoreUrl, vault: &Vault) -> Result<Arc<dyn Store>, StartError> {
+    let chain = Chain::new(vault.audit_key());
+    Ok(match url {
+        StoreUrl::Sqlite(file) => Arc::new(SqliteStore::open(file, chain).await?),
+        StoreUrl::Memory => Arc::new(SqliteStore::memory(chain).await?),
+    })
+}
+
+/// Opens the master key that the settings name, or the one beside the store.
+pub fn open_vault(settings: &Settings) -> Result<Vault, StartError> {
+    let beside = settings.store.directory().map(|directory| directory.join("master.key"));
+    Ok(match (&settings.master_key, beside) {
+        (Some(file), _) => Vault::open(file, false)?,
+        (None, Some(file)) => Vault::open(&file, true)?,
+        (None, None) => Vault::ephemeral()?,
+    })
+}
+
+/// The grants that the settings make.
+pub(super) fn owners(settings: &Settings) -> Vec<RoleAssignment> {
+    let owner = |principal: &PrincipalId| RoleAssignment {
+        id: Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("owner:{principal}").as_bytes()),
+        scope: Scope::root(),
+        role: builtin::OWNER,
+        principal: *principal,
+        principal_type: PrincipalType::User,
+        condition: None,
+        description: "named under `owners` in the configuration".to_owned(),
+    };
+    settings.owners.iter().map(owner).collect()
+}
+
+fn compiler(settings: &Settings, metrics: Metrics) -> Compiler {
+    let limits = &settings.limits;
+    Compiler {
+        owners: owners(settings),
+        groups: settings.management_groups.clone(),
+        metrics,
+        workers: settings.data_plane.workers,
+        connect: limits.connect,
+        bounds: crate::upstream::Bounds {
+            idle_most: limits.idle_instance_connections,
+            idle_time: limits.idle_instance_time,
+            header_bytes: limits.response_header_bytes,
+            header_count: limits.response_header_count,
+        },
+        requests_per_endpoint: limits.requests_per_endpoint,
+        request_timeout_max: limits.request_timeout_max,
+    }
+}
