@@ -11,4 +11,4 @@ pub use form::{Entry, Form, Reading};
 pub use json::{JsonError, parse_json};
 pub use mistake::{Mistake, Mistakes};
 pub use node::{Kind, Node, parse_all};
-pub use scalar::{IsoDuration, Millis, Scalar, Seconds};
+pub use scalar::{IsoDuration, Millis, Percent, Scalar, Seconds};

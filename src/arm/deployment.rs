@@ -44,6 +44,9 @@ pub fn read(
         .flatten();
     form.section("properties", "", |f| {
         f.one_of("endpointComputeType", "Where it runs; Managed.", &[("Managed", ())]).or(());
+        f.section("scaleSettings", "Default: instances are where the backend says.", |s| {
+            s.one_of("scaleType", "Default.", &[("Default", ())]).or(());
+        });
         let mut properties = bag(f, before.map(|before| &before.properties));
         let own = backend::take(f, &mut properties, before);
         if own.backend.is_none() && !f.has("properties") {

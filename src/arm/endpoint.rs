@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::resource::{About, SystemData, bag, tags};
-use crate::forms::Form;
+use crate::forms::{Form, Percent};
 use crate::model::endpoint::{AuthMode, EndpointSpec};
 use crate::model::names::{DeploymentName, EndpointName};
 use crate::model::scope::WorkspaceRef;
@@ -34,14 +34,14 @@ impl std::fmt::Debug for GivenKeys {
 
 /// Shares by deployment in a body or a YAML document.
 pub fn shares(form: &Form<'_>, key: &'static str, doc: &str) -> Vec<(DeploymentName, u8)> {
-    let read = |(name, share): (String, u8)| match name.parse() {
+    let read = |(name, Percent(share)): (String, Percent)| match name.parse() {
         Ok(name) => Some((name, share)),
         Err(error) => {
             form.wrong(key, crate::model::names::NameError::to_string(&error), None);
             None
         }
     };
-    form.pairs::<u8>(key, doc).into_iter().filter_map(read).collect()
+    form.pairs::<Percent>(key, doc).into_iter().filter_map(read).collect()
 }
 
 /// Reads live and mirrored traffic together, because one bears on the other.

@@ -53,7 +53,7 @@ pub fn read_assignment(form: &Form<'_>, id: Uuid, scope: &Scope) -> Option<RoleA
             f.wrong("principalId", "is the nil GUID, which nobody has", None);
         }
         let principal_type = f.one_of("principalType", "What the principal is.", &PrincipalType::ALL);
-        f.carried("conditionVersion");
+        f.one_of("conditionVersion", "2.0.", &[("2.0", ())]).or(());
         Some(RoleAssignment {
             id,
             scope: scope.clone(),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -23,6 +23,10 @@ use crate::net::conn::Conn;
 use crate::net::framing::Violation;
 use crate::net::serve::Service;
 use crate::operations::{Asker, Refusal};
+
+/// Bytes of a body that is too large, and time for them, that are read before it is refused.
+const DRAINED: usize = 8 << 20;
+const DRAINING: Duration = Duration::from_secs(2);
 
 impl Service for Control {
     type Body = Answer;
@@ -191,6 +195,7 @@ impl Control {
         let length =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length > most) {
+            drain(body).await;
             return Err(too_large());
         }
         match tokio::time::timeout(self.bounds.time, Limited::new(body, most).collect()).await {
@@ -203,6 +208,21 @@ impl Control {
             }
         }
     }
+}
+
+/// Reads what a client goes on sending, for a while and up to a bound: one whose connection ends while it sends does
+/// not see why.
+async fn drain(mut body: Incoming) {
+    let reading = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > DRAINED {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAINING, reading).await;
 }
 
 /// Why a handler did not do it.

@@ -36,6 +36,20 @@ by_from_str! {
     uuid::Uuid => "a GUID such as 00000000-0000-0000-0000-000000000000", {"type": "string", "format": "uuid"};
 }
 
+/// A percentage.
+#[derive(Debug, Clone, Copy)]
+pub struct Percent(pub u8);
+
+impl Scalar for Percent {
+    fn read(text: &str) -> Result<Self, String> {
+        let percent = text.parse::<u8>().ok().filter(|percent| *percent <= 100);
+        percent.map(Percent).ok_or_else(|| format!("`{text}` is not a whole number from 0 to 100"))
+    }
+    fn schema() -> Value {
+        json!({"type": "integer", "minimum": 0, "maximum": 100})
+    }
+}
+
 /// A type whose own error says what is wrong.
 macro_rules! by_own_error {
     ($($type:ty),*) => {$(

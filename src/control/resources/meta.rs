@@ -32,8 +32,10 @@ pub(in crate::control) fn endpoints(control: &Control, call: &Call) -> Result<Re
             "identityProvider": "AAD",
         },
         "suffixes": {"storage": "core.windows.net", "keyVaultDns": "vault.azure.net"},
-        "graph": "https://graph.windows.net/",
-        "graphAudience": "https://graph.windows.net/",
+        // There is no directory here: the Azure CLI asks ours, is told that it is not there, and goes on without names.
+        "graph": addresses.control,
+        "graphAudience": addresses.control,
+        "microsoftGraphResourceId": addresses.control,
         "gallery": addresses.control,
         "batch": addresses.control,
         "media": addresses.control,
