@@ -37,7 +37,8 @@ custom roles (with role_name) and role assignments (with principal_id). `scorega
 
 Nothing is changed if any document is wrong, contradicts another, or asks for what you are not allowed. Then, in order:
 roles, new endpoints without traffic, deployments, changed endpoints and traffic, role assignments, and deletions last.
---prune deletes endpoints and deployments of the workspace that the files do not have, never roles or role assignments.
+--prune deletes endpoints and deployments of the workspace that the files do not have, never roles or role assignments,
+and leaves what comes from the gateway's own resources directory.
 Entries of `properties` are added and changed; leaving one out does not remove it.")]
 pub struct Apply {
     /// A file, a directory of files, or - for standard input
@@ -141,6 +142,13 @@ async fn carry_out(context: &Context, plan: &Plan) -> Result<(), Failure> {
         for change in &plan.changes {
             let Some(body) = step.body(change) else { continue };
             let made = one(context, change, body).await;
+            if let Ok(false) = made {
+                context.note(&format!(
+                    "left {}: it comes from the gateway's own resources directory",
+                    change.label()
+                ));
+                continue;
+            }
             if let Err(failure) = made {
                 let rest = plan.changes.iter().filter(|change| change.action != Action::Keep).count();
                 let told = format!(
@@ -159,11 +167,14 @@ async fn carry_out(context: &Context, plan: &Plan) -> Result<(), Failure> {
 }
 
 /// Sends one change; `None` deletes. What was changed by others since it was looked at is not overwritten.
-async fn one(context: &Context, change: &Change, body: Option<&Value>) -> Result<(), Failure> {
+/// `false` if what should be deleted is not the caller's to delete.
+async fn one(context: &Context, change: &Change, body: Option<&Value>) -> Result<bool, Failure> {
     let url = path(&change.id);
     let Some(body) = body else {
-        context.client.delete(&url).await?;
-        return Ok(());
+        return match context.client.delete(&url).await {
+            Err(error) if error.code() == Some("ManagedByFiles") => Ok(false),
+            deleted => Ok(deleted.map(|_| true)?),
+        };
     };
     let mut tag = None;
     if let (Action::Update, Some(before)) = (change.action, &change.before) {
@@ -179,7 +190,7 @@ async fn one(context: &Context, change: &Change, body: Option<&Value>) -> Result
         tag = now;
     }
     context.client.put_over(&url, body, tag.as_deref()).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// The steps of carrying a plan out.

@@ -218,6 +218,14 @@ impl Endpoint {
                 context.printer.print(&credentials, &[])?;
             }
             Command::RegenerateKeys(options) => {
+                let endpoint = client.get(&at(&options.name)).await?;
+                let mode =
+                    endpoint.pointer("/properties/authMode").and_then(Value::as_str).unwrap_or_default();
+                if !mode.eq_ignore_ascii_case("Key") {
+                    let told =
+                        format!("endpoint {} has auth_mode {mode}; keys open those with Key", options.name);
+                    return Err(Failure::failed(told));
+                }
                 let body = json!({"keyType": format!("{:?}", options.key_type)});
                 client.post(&format!("{}/regenerateKeys", at(&options.name)), &body).await?;
             }

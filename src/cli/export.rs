@@ -22,7 +22,7 @@ use crate::resources::written;
   scoregate export --roles > resources.yaml && scoregate apply -f resources.yaml --dry-run
   scoregate export -o json --query '[].name'
 
-Keys of endpoints are not exported. Roles are those that can be assigned in the workspace or below it; role assignments
+Keys of endpoints are not exported. Roles are the custom ones that can be assigned in the workspace; role assignments
 those at the workspace and below it, not those that it inherits.")]
 pub struct Export {
     /// Custom roles and role assignments, too
@@ -71,7 +71,6 @@ async fn roles(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failu
     let base = format!("{}/providers/Microsoft.Authorization", path(workspace));
     let definitions = context.client.list(&format!("{base}/roleDefinitions")).await?;
     let mut grants = Vec::new();
-    let mut used = BTreeSet::new();
     for view in context.client.list(&format!("{base}/roleAssignments")).await? {
         let scope = text(&view, "/properties/scope");
         let inside = scope.parse::<Scope>().is_ok_and(|scope| scope.lineage().contains(&workspace.key()));
@@ -80,7 +79,6 @@ async fn roles(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failu
         }
         let role = last(&text(&view, "/properties/roleDefinitionId"));
         let name = definitions.iter().find(|found| last(&text(found, "/id")) == role);
-        used.insert(role.clone());
         let name = name.map_or(role, |found| text(found, "/properties/roleName"));
         grants.push(compact(json!({
             "role": name, "name": text(&view, "/name"), "scope": scope, "principal_id": text(&view, "/properties/principalId"),
@@ -93,10 +91,7 @@ async fn roles(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failu
         let id = last(&text(view, "/id"));
         let empty = Vec::new();
         let list = |name: &str| view.pointer(name).and_then(Value::as_array).unwrap_or(&empty).clone();
-        let here = list("/properties/assignableScopes").iter().filter_map(Value::as_str).any(|scope| {
-            scope.parse::<Scope>().is_ok_and(|scope| scope.lineage().contains(&workspace.key()))
-        });
-        if text(view, "/properties/type") != "CustomRole" || !(here || used.contains(&id)) {
+        if text(view, "/properties/type") != "CustomRole" {
             continue;
         }
         let permissions = list("/properties/permissions");

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Env;
 use super::client::{Client, escape};
+use super::credential::{Purpose, claims};
 use super::failure::Failure;
 use super::output::lay_out;
 use crate::model::scope::{Scope, WorkspaceRef};
@@ -54,10 +55,7 @@ impl Place {
         }
         match found.as_slice() {
             [only] => Ok(only.clone()),
-            [] => Err(Failure::usage(
-                "you may see no workspace that this could be; name one with --subscription, -g and -w \
-                 (SCOREGATE_SUBSCRIPTION, SCOREGATE_RESOURCE_GROUP, SCOREGATE_WORKSPACE)",
-            )),
+            [] => Err(Failure::failed(self.nothing_to_see(client).await)),
             several => {
                 let mut lines = vec![["--subscription", "-g", "-w"].map(str::to_owned).to_vec()];
                 lines.extend(several.iter().map(|workspace| {
@@ -73,6 +71,18 @@ impl Place {
                 )))
             }
         }
+    }
+
+    /// Why there is no workspace, for somebody who may not know that nobody granted them anything.
+    async fn nothing_to_see(&self, client: &Client) -> String {
+        let token = client.credentials().token(Purpose::Control).await;
+        let claims = token.map(|token| claims(&token.secret)).unwrap_or_default();
+        let who = claims.get("oid").and_then(Value::as_str).unwrap_or("you");
+        format!(
+            "{who} may see no such workspace\n  what to do: name one that there is with --subscription, -g and -w \
+             (SCOREGATE_SUBSCRIPTION, SCOREGATE_RESOURCE_GROUP,\n    SCOREGATE_WORKSPACE), or have a role granted: \
+             scoregate role assignment create --assignee {who} --role \"AzureML Data Scientist\" -g GROUP"
+        )
     }
 
     fn fits(&self, workspace: &WorkspaceRef) -> bool {

@@ -8,6 +8,9 @@ pub type Columns = &'static [(&'static str, &'static str)];
 /// Fields that a table without columns of its own leaves out, as `az` does.
 const LONG: [&str; 3] = ["id", "type", "etag"];
 
+/// The longest rule under the last heading.
+const LAST: usize = 60;
+
 /// A table: of these columns, or of every simple field if there are none.
 pub fn table(value: &Value, columns: Columns) -> String {
     let items = match value {
@@ -45,7 +48,11 @@ pub fn lay_out(lines: &[Vec<String>]) -> String {
         .enumerate()
         .map(|(column, heading)| width(column).max(heading.chars().count() + 2))
         .collect();
-    let rule = widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>();
+    let mut rule = widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>();
+    // Nothing stands behind the last column that a longer rule would part from it.
+    if let Some(last) = rule.last_mut() {
+        last.truncate(LAST);
+    }
     let line = |cells: &[String]| {
         let padded: Vec<String> =
             cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
