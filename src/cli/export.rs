@@ -1,6 +1,5 @@
 //! `scoregate export`: what the workspace has, in the form that `apply` reads.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;

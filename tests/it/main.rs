@@ -16,6 +16,7 @@ mod answers;
 mod auth_matrix;
 mod cli;
 mod control;
+mod cli_client;
 mod durability;
 mod front_door;
 mod limits;
