@@ -140,8 +140,8 @@ async fn carry_out(context: &Context, plan: &Plan) -> Result<(), Failure> {
     let mut done = 0_usize;
     for step in STEPS {
         for change in &plan.changes {
-            let Some(body) = step.body(change) else { continue };
-            let made = one(context, change, body).await;
+            let Some(request) = step.request(change) else { continue };
+            let made = one(context, change, &request).await;
             if let Ok(false) = made {
                 context.note(&format!(
                     "left {}: it comes from the gateway's own resources directory",
@@ -166,11 +166,11 @@ async fn carry_out(context: &Context, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends one change; `None` deletes. What was changed by others since it was looked at is not overwritten.
+/// Sends one change. What was changed by others since it was looked at is not overwritten.
 /// `false` if what should be deleted is not the caller's to delete.
-async fn one(context: &Context, change: &Change, body: Option<&Value>) -> Result<bool, Failure> {
+async fn one(context: &Context, change: &Change, request: &Request<'_>) -> Result<bool, Failure> {
     let url = path(&change.id);
-    let Some(body) = body else {
+    let Request::Put(body) = request else {
         return match context.client.delete(&url).await {
             Err(error) if error.code() == Some("ManagedByFiles") => Ok(false),
             deleted => Ok(deleted.map(|_| true)?),
@@ -215,26 +215,29 @@ const STEPS: [Step; 7] = [
     Step::GoneEndpoints,
 ];
 
+/// What is sent in a step for a change.
+enum Request<'a> {
+    Put(&'a Value),
+    Delete,
+}
+
 impl Step {
     /// What this step sends for a change, if it has anything to do with it.
-    #[expect(clippy::option_option, reason = "nothing to send, and something without a body, are two things")]
-    fn body(self, change: &Change) -> Option<Option<&Value>> {
-        let (action, kind) = (change.action, change.kind);
-        let put = matches!(action, Action::Create | Action::Update);
-        let body = Some(change.body.as_ref());
-        match self {
-            Step::Roles if put && kind == Kind::Role => body,
+    fn request(self, change: &Change) -> Option<Request<'_>> {
+        use Action::{Create, Delete, Update};
+        let whole = || change.body.as_ref().map(Request::Put);
+        match (self, change.kind, change.action) {
+            (Step::Roles, Kind::Role, Create | Update)
+            | (Step::Deployments, Kind::Deployment, Create | Update)
+            | (Step::Endpoints, Kind::Endpoint, Update)
+            | (Step::Grants, Kind::Grant, Create | Update) => whole(),
             // A new endpoint has no deployments yet that traffic could go to.
-            Step::NewEndpoints if action == Action::Create && kind == Kind::Endpoint => {
-                Some(change.first.as_ref().or(change.body.as_ref()))
+            (Step::NewEndpoints, Kind::Endpoint, Create) => {
+                change.first.as_ref().map(Request::Put).or_else(whole)
             }
-            Step::Deployments if put && kind == Kind::Deployment => body,
-            Step::Endpoints if kind == Kind::Endpoint => (action == Action::Update
-                || (action == Action::Create && change.first.is_some()))
-            .then_some(change.body.as_ref()),
-            Step::Grants if put && kind == Kind::Grant => body,
-            Step::GoneDeployments if action == Action::Delete && kind == Kind::Deployment => Some(None),
-            Step::GoneEndpoints if action == Action::Delete && kind == Kind::Endpoint => Some(None),
+            (Step::Endpoints, Kind::Endpoint, Create) if change.first.is_some() => whole(),
+            (Step::GoneDeployments, Kind::Deployment, Delete)
+            | (Step::GoneEndpoints, Kind::Endpoint, Delete) => Some(Request::Delete),
             _ => None,
         }
     }

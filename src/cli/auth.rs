@@ -109,11 +109,10 @@ impl Auth {
 
 impl Asked {
     async fn scope(&self, context: &Context) -> Result<Scope, Failure> {
-        let wrong = |error: crate::model::scope::ScopeError| Failure::usage(error.to_string());
-        match &self.scope {
-            Some(scope) => scope.parse().map_err(wrong),
-            None => context.place.workspace(&context.client).await?.scope().map_err(wrong),
-        }
+        Ok(match &self.scope {
+            Some(scope) => scope.parse()?,
+            None => context.place.workspace(&context.client).await?.scope()?,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every client command is given: its common options, the environment, the client and the printer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ pub struct Common {
     ca_file: Option<PathBuf>,
     /// An access token to use instead of looking for a credential; else SCOREGATE_TOKEN
     #[arg(long, global = true, value_name = "TOKEN", help_heading = GLOBAL)]
-    token: Option<String>,
+    token: Option<Secret>,
     /// Subscription; else SCOREGATE_SUBSCRIPTION, else the only one there is
     #[arg(long, global = true, value_name = "ID", help_heading = GLOBAL)]
     subscription: Option<String>,
@@ -56,9 +57,32 @@ pub struct Common {
     verbose: bool,
 }
 
+/// A text that is shown to nobody.
+#[derive(Clone)]
+struct Secret(String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
 /// The environment's variables, as they were at the start.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Env(BTreeMap<String, String>);
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Their values hold secrets.
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Env {
     /// Those of this process.
@@ -112,8 +136,13 @@ impl Context {
             .map_err(|error| Failure::usage(error.to_string()))?;
         let flags = [&common.subscription, &common.resource_group, &common.workspace_name];
         let place = Place::new(flags.map(Option::as_deref), &env);
-        let credentials =
-            Credentials::new(env.clone(), http, &server, common.token.as_deref(), SystemClock.unix());
+        let credentials = Credentials::new(
+            env.clone(),
+            http,
+            &server,
+            common.token.as_ref().map(|token| token.0.as_str()),
+            SystemClock.unix(),
+        );
         let client = Client::new(server, credentials, common.only_show_errors);
         Ok(Context { env, client, place, printer, quiet: common.only_show_errors })
     }

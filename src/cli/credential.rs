@@ -109,7 +109,6 @@ fn list(tried: &[(&'static str, String)]) -> String {
 }
 
 /// What the credentials work with.
-#[derive(Debug)]
 pub struct Credentials {
     pub env: Env,
     pub http: Http,
@@ -117,6 +116,12 @@ pub struct Credentials {
     given: Option<Zeroizing<String>>,
     cloud: OnceCell<Cloud>,
     now: i64,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 impl Credentials {

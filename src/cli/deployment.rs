@@ -171,7 +171,7 @@ impl Deployment {
     pub async fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         let client = &context.client;
         let workspace = context.place.workspace(client).await?;
-        let scope = workspace.scope().map_err(|error| Failure::usage(error.to_string()))?;
+        let scope = workspace.scope()?;
         let endpoints = format!("{}/onlineEndpoints", path(&scope));
         let list = |endpoint: &str| format!("{endpoints}/{}/deployments", escape(endpoint));
         let at = |which: &Named| format!("{}/{}", list(&which.endpoint_name), escape(&which.name));

@@ -183,7 +183,7 @@ impl Endpoint {
     pub async fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         let client = &context.client;
         let workspace = context.place.workspace(client).await?;
-        let list = format!("{}/onlineEndpoints", path(&workspace.scope().map_err(|error| wrong(&error))?));
+        let list = format!("{}/onlineEndpoints", path(&workspace.scope()?));
         let at = |name: &str| format!("{list}/{}", escape(name));
         match &self.command {
             Command::Create(options) => {
@@ -232,10 +232,6 @@ impl Endpoint {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn wrong(error: &crate::model::scope::ScopeError) -> Failure {
-    Failure::usage(error.to_string())
 }
 
 /// `blue=90 green=10`, in one argument or in several, as a mapping.

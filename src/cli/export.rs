@@ -33,7 +33,7 @@ impl Export {
     /// Runs the command.
     pub async fn run(&self, context: &Context) -> Result<ExitCode, Failure> {
         let workspace = context.place.workspace(&context.client).await?;
-        let scope = workspace.scope().map_err(|error| Failure::usage(error.to_string()))?;
+        let scope = workspace.scope()?;
         let mut documents = resources(context, &scope).await?;
         if self.roles {
             documents.extend(roles(context, &scope).await?);

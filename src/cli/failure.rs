@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::USAGE;
 use super::client::RestError;
 use super::http::HttpError;
+use crate::model::scope::ScopeError;
 
 /// What was asked for is not there.
 const NOT_FOUND: u8 = 3;
@@ -46,6 +47,12 @@ impl From<RestError> for Failure {
     fn from(error: RestError) -> Failure {
         let text = error.to_string();
         if error.status() == Some(404) { Failure::NotFound(text) } else { Failure::Failed(text) }
+    }
+}
+
+impl From<ScopeError> for Failure {
+    fn from(error: ScopeError) -> Failure {
+        Failure::Usage(error.to_string())
     }
 }
 

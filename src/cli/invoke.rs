@@ -92,7 +92,8 @@ pub async fn run(context: &Context, path: &str, options: &Invoke) -> Result<Exit
     if url.starts_with("http://") && !is_near(url) {
         context.note(&format!("warning: the credential goes to {url} in clear text"));
     }
-    let response = http.open(request).await?;
+    let silent = || Failure::failed(format!("{url} did not answer within {} minutes", IDLE.as_secs() / 60));
+    let response = tokio::time::timeout(IDLE, http.open(request)).await.map_err(|_| silent())??;
     if !response.status().is_success() {
         return Err(refused(response).await);
     }

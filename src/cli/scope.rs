@@ -110,23 +110,20 @@ impl Place {
     /// The scope of a role command: `given`, or the resource group if there is one, or the subscription.
     pub async fn scope(&self, client: &Client, given: Option<&str>) -> Result<Scope, Failure> {
         if let Some(given) = given {
-            return given
-                .parse()
-                .map_err(|error: crate::model::scope::ScopeError| Failure::usage(error.to_string()));
+            return Ok(given.parse()?);
         }
         let subscription = self.subscription(client).await?;
         let text = match &self.group {
             Some(group) => format!("/subscriptions/{subscription}/resourceGroups/{group}"),
             None => format!("/subscriptions/{subscription}"),
         };
-        text.parse().map_err(|error: crate::model::scope::ScopeError| Failure::usage(error.to_string()))
+        Ok(text.parse()?)
     }
 }
 
 /// What the server knows of a workspace; its names alone where it may not be read.
 pub async fn described(client: &Client, place: WorkspaceRef) -> Result<Workspace, Failure> {
-    let wrong = |error: crate::model::scope::ScopeError| Failure::usage(error.to_string());
-    let found = match client.get(&path(&place.scope().map_err(wrong)?)).await {
+    let found = match client.get(&path(&place.scope()?)).await {
         Err(error) if error.status() == Some(403) => Value::Null,
         found => found?,
     };

@@ -12,7 +12,7 @@ use crate::cli::scope::path;
 use crate::cli::shape;
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::EndpointSpec;
-use crate::model::scope::{Scope, ScopeError};
+use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::rbac::builtin;
 use crate::resources::Document;
@@ -26,10 +26,6 @@ pub struct Current {
     pub roles: BTreeMap<Uuid, Value>,
     /// Role assignments, by GUID.
     pub grants: BTreeMap<Uuid, Value>,
-}
-
-fn wrong(error: &ScopeError) -> Failure {
-    Failure::usage(error.to_string())
 }
 
 impl Current {
@@ -48,12 +44,12 @@ impl Current {
         for (_, document) in documents {
             match document {
                 Document::Endpoint(spec) => {
-                    let scope = spec.workspace.scope().map_err(|error| wrong(&error))?;
-                    named.insert(spec.scope().map_err(|error| wrong(&error))?.key().to_owned());
+                    let scope = spec.workspace.scope()?;
+                    named.insert(spec.scope()?.key().to_owned());
                     places.insert(scope.key().to_owned(), scope);
                 }
                 Document::Deployment(found) => {
-                    let scope = found.workspace.scope().map_err(|error| wrong(&error))?;
+                    let scope = found.workspace.scope()?;
                     named.insert(scope.online_endpoint(&found.endpoint).key().to_owned());
                     places.insert(scope.key().to_owned(), scope);
                 }
@@ -70,10 +66,7 @@ impl Current {
                 Document::Denial(_) => {}
             }
         }
-        let first = workspaces
-            .first()
-            .map(|workspace| workspace.place.scope().map_err(|error| wrong(&error)))
-            .transpose()?;
+        let first = workspaces.first().map(|workspace| workspace.place.scope()).transpose()?;
         if let (true, Some(scope)) = (whole, &first) {
             places.insert(scope.key().to_owned(), scope.clone());
         }
@@ -101,12 +94,12 @@ impl Current {
         let list = format!("{}/onlineEndpoints", path(workspace));
         for view in context.client.list(&list).await? {
             let spec = shape::endpoint(&view)?;
-            let id = spec.scope().map_err(|error| wrong(&error))?;
+            let id = spec.scope()?;
             if whole || named.contains(id.key()) {
                 let list = format!("{list}/{}/deployments", escape(&spec.name.to_string()));
                 for view in context.client.list(&list).await? {
                     let found = shape::deployment(&view)?;
-                    let id = found.scope().map_err(|error| wrong(&error))?;
+                    let id = found.scope()?;
                     self.deployments.insert(id.key().to_owned(), (found, view));
                 }
             }
