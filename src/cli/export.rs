@@ -9,6 +9,7 @@ use super::client::escape;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::document;
+use super::role::last;
 use super::scope::path;
 use super::{say, shape};
 use crate::model::scope::Scope;
@@ -110,10 +111,6 @@ async fn roles(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failu
     }
     documents.extend(grants);
     Ok(documents)
-}
-
-fn last(id: &str) -> String {
-    id.rsplit('/').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// A mapping without what says nothing.

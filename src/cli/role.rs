@@ -74,7 +74,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
 }
 
 /// The last segment of an id, in lower case.
-fn last(id: &str) -> String {
+pub fn last(id: &str) -> String {
     id.rsplit('/').next().unwrap_or_default().to_ascii_lowercase()
 }
 

@@ -75,6 +75,11 @@ async fn what_differs_is_told_field_by_field() {
     );
     assert_eq!(words(&fake, &changed).await, expected);
     apply(&fake, &changed, false, false).await.unwrap();
+    let puts = fake.got().into_iter().filter(|got| got.method == "PUT");
+    assert!(
+        puts.into_iter().all(|got| got.headers["if-match"] == "\"1\""),
+        "what others wrote is not overwritten"
+    );
     assert_eq!(fake.writes(), ["PUT /onlineEndpoints/my-ep/deployments/blue", "PUT /onlineEndpoints/my-ep"]);
     apply(&fake, &changed, false, false).await.unwrap();
     assert!(fake.writes().is_empty());
@@ -158,4 +163,22 @@ async fn what_is_exported_is_what_was_applied() {
         words(&fake, &texts.join("---\n")).await,
         "0 to create, 0 to update, 0 to delete, 3 unchanged"
     );
+}
+
+#[tokio::test]
+async fn what_somebody_else_changed_meanwhile_is_left() {
+    let fake = control_plane(&[]);
+    apply(&fake, &all(), false, false).await.unwrap();
+    let context = fake.context();
+    let file = PathBuf::from(fake.path("resources.yaml"));
+    std::fs::write(&file, all().replace("9000", "8000")).unwrap();
+    let workspaces = workspaces(&context).await.unwrap();
+    let documents = file::all(&file, &workspaces).unwrap();
+    let current = Current::read(&context, &documents, &workspaces, false).await.unwrap();
+    let plan = Plan::make(documents, &current, &workspaces, false).unwrap();
+    apply(&fake, &all().replace("9000", "7000"), false, false).await.unwrap();
+    fake.writes();
+    let error = carry_out(&context, &plan).await.unwrap_err().to_string();
+    assert!(error.contains("deployment my-ep/blue") && error.contains("0 of 1 changes"), "{error}");
+    assert!(error.contains("changed by somebody else") && fake.writes().is_empty(), "{error}");
 }
