@@ -17,6 +17,7 @@ mod table;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::gate::failures::Failures;
 use crate::identity::token::TokenVerifier;
@@ -51,6 +52,8 @@ pub struct Control {
     pub metrics: Metrics,
     /// Bounds of heads and bodies.
     pub bounds: Bounds,
+    /// Places for operations that are being worked on.
+    pub places: Semaphore,
 }
 
 /// Bounds of a request to the control plane.

@@ -17,11 +17,12 @@ mod workspace;
 use std::sync::Arc;
 
 use crate::clock::{Clock, rfc3339};
+use crate::gate::failures::Failures;
 use crate::identity::directory::Directory;
 use crate::identity::token::TokenVerifier;
 use crate::identity::vault::Vault;
 use crate::model::audit::{Deed, Outcome};
-use crate::model::role::RoleAssignment;
+use crate::model::role::{PrincipalId, RoleAssignment};
 use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::publish::{PublishError, Publisher};
@@ -54,6 +55,10 @@ pub struct Operations {
     pub recent: Arc<Recent>,
     /// Workspaces that the settings make; the first is the default.
     pub workspaces: Vec<Workspace>,
+    /// Files of roots that deployments made by callers may name.
+    pub instance_roots: Vec<std::path::PathBuf>,
+    /// Refusals by principal, so that nobody fills the audit with them.
+    pub refusals: Failures<PrincipalId>,
     /// Grants that the settings make.
     pub owners: Vec<RoleAssignment>,
     /// How much there may be.
@@ -155,6 +160,13 @@ impl Operations {
         scope: &Scope,
         refusal: &Refusal,
     ) -> Result<(), Refusal> {
+        if matches!(refusal, Refusal::NotInForce | Refusal::TooManyRefusals) {
+            // What is stored has its record already.
+            return Ok(());
+        }
+        if self.refusals.one_too_many(asker.caller.object_id) {
+            return Err(Refusal::TooManyRefusals);
+        }
         let deed = Deed {
             operation: uuid::Uuid::new_v4(),
             time: rfc3339(self.clock.unix()),
@@ -204,7 +216,8 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         match error {
             StoreError::Conflict { .. } => Refusal::Conflict,
-            StoreError::Taken { holder, .. } => Refusal::Taken(holder),
+            StoreError::Taken { .. } => Refusal::Taken,
+            StoreError::Kept { .. } => Refusal::ManagedByFiles,
             StoreError::Unavailable(why) => Refusal::Unavailable(why),
             error @ (StoreError::Corrupt { .. } | StoreError::Open { .. }) => {
                 Refusal::Unavailable(error.to_string())

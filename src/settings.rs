@@ -45,6 +45,8 @@ pub struct Settings {
     pub owners: Vec<PrincipalId>,
     /// A directory of resources that is converged at start and on change.
     pub resources: Option<PathBuf>,
+    /// Files of roots that deployments made through the API may name as `ca_file`.
+    pub instance_roots: Vec<PathBuf>,
     /// Bounds on everything.
     pub limits: Limits,
     /// What is logged.
@@ -171,6 +173,9 @@ impl Settings {
             "A directory of YAML resources, converged at start and on change.",
         );
         let resources = resources.optional().map(|directory| base.join(directory));
+        let doc = "PEM files that deployments made through the API may name as ca_file.";
+        let instance_roots = form.values::<PathBuf>("instance_roots", doc).unwrap_or_default();
+        let instance_roots = instance_roots.into_iter().map(|file| base.join(file)).collect();
         let limits = form.section("limits", "Bounds; none can be switched off.", Limits::read);
         let logs = form.section("logs", "What is logged, as JSON lines on standard output.", |f| Logs {
             level: f
@@ -190,6 +195,7 @@ impl Settings {
             management_groups,
             owners,
             resources,
+            instance_roots,
             limits,
             logs,
         }

@@ -75,7 +75,8 @@ pub enum Change {
     Put(Box<Resource>, Manager, Expect),
     /// Removes one.
     Delete(Scope, Expect),
-    /// Removes one and everything whose id begins with its: an endpoint's deployments, and the grants at them.
+    /// Removes one and everything whose id begins with its: an endpoint's deployments, and the grants at them. If
+    /// anything of that comes from the resources directory, nothing is done.
     DeleteTree(Scope, Expect),
     /// Changes nothing, but is a conflict unless this is so: what a change relies on elsewhere.
     Require(Scope, Expect),
@@ -106,6 +107,12 @@ pub enum StoreError {
         id: Scope,
         /// Who has it.
         holder: String,
+    },
+    /// What would be removed with it comes from the resources directory.
+    #[error("`{id}` comes from the resources directory and cannot be removed with what it belongs to")]
+    Kept {
+        /// What would be removed.
+        id: String,
     },
     /// The store cannot be reached or does not answer.
     #[error("the store is not available: {0}")]
@@ -152,7 +159,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn get(&self, id: &Scope) -> Result<Option<Arc<Stored>>, StoreError>;
     /// Everything, as of one revision.
     async fn contents(&self) -> Result<Contents, StoreError>;
-    /// What changed after a revision; `None` if that is too long ago to be known.
+    /// What changed after a revision; `None` if that is too long ago to be known, or was never.
     async fn since(&self, revision: Revision) -> Result<Option<Delta>, StoreError>;
     /// The present revision; also tells whether the store answers.
     async fn revision(&self) -> Result<Revision, StoreError>;

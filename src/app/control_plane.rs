@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tracing::info;
 
 use super::data_plane::DataPlane;
@@ -80,6 +81,8 @@ pub(super) fn start(
         scoring: data.tokens.clone(),
         recent: data.recent.clone(),
         workspaces: settings.workspaces.clone(),
+        instance_roots: settings.instance_roots.clone(),
+        refusals: Failures::new(limits.refusals),
         owners: owners(settings),
         limits: limits.clone(),
         metrics: metrics.clone(),
@@ -92,6 +95,7 @@ pub(super) fn start(
         failures: Failures::new(limits.failed_authentications),
         addresses,
         metrics: metrics.clone(),
+        places: Semaphore::new(limits.control_operations),
         bounds: Bounds { body: limits.control_body, time: limits.body_progress, total: limits.control_time },
     };
     let serving = Serving {

@@ -81,7 +81,11 @@ impl From<Refusal> for ApiError {
         }
         let (status, detail) = (refusal.status(), Box::new(refusal.detail()));
         let error = ApiError { status, detail, headers: Vec::new() };
-        if status == StatusCode::SERVICE_UNAVAILABLE { error.header(RETRY_AFTER, "1") } else { error }
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => error.header(RETRY_AFTER, "1"),
+            StatusCode::TOO_MANY_REQUESTS => error.header(RETRY_AFTER, "10"),
+            _ => error,
+        }
     }
 }
 

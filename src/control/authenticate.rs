@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Control;
 use super::answer::ApiError;
+use crate::gate::failures::network;
 use crate::identity::caller::Caller;
 use crate::identity::claims::BadClaim;
 use crate::identity::credential::{CredentialError, bearer};
@@ -66,7 +67,7 @@ impl Control {
     }
 
     fn challenged(&self, code: &str, message: &str, client: IpAddr) -> ApiError {
-        if self.failures.one_too_many(client) {
+        if self.failures.one_too_many(network(client)) {
             self.metrics.limit.with_label_values(&["failed_authentications"]).inc();
             let message = "too many failed authentications from this address; wait and use a valid token";
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyFailedAuthentications", message);

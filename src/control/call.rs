@@ -11,7 +11,6 @@ use crate::model::scope::{Scope, WorkspaceRef};
 use crate::operations::{Precondition, Refusal};
 
 /// One call.
-#[derive(Debug)]
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: Path,
@@ -37,7 +36,6 @@ impl Call {
         head: &http::request::Parts,
         path: Path,
         params: Params,
-        body: &[u8],
     ) -> Result<Call, ApiError> {
         let query = head.uri.query().unwrap_or_default();
         let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -48,8 +46,14 @@ impl Call {
             params,
             query,
             precondition: precondition(&head.headers)?,
-            body: json(body)?,
+            body: None,
         })
+    }
+
+    /// Parses the body, and keeps it.
+    pub(super) fn set_body(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+        self.body = json(bytes)?;
+        Ok(())
     }
 
     /// A query parameter, its name in any case.
@@ -134,6 +138,7 @@ fn json(body: &[u8]) -> Result<Option<Node>, ApiError> {
     }
     parse_json(body).map(Some).map_err(|error| match error {
         JsonError::TooDeep => ApiError::bad("RequestContentTooDeep", error.to_string(), None),
+        JsonError::TooMany => ApiError::bad("RequestContentTooLarge", error.to_string(), None),
         JsonError::Syntax(_) => ApiError::bad("InvalidRequestContent", error.to_string(), None),
     })
 }

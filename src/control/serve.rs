@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -18,7 +18,7 @@ use super::Control;
 use super::answer::{Answer, ApiError, Reply};
 use super::call::Call;
 use super::route::{self, Lost, Matched, Path};
-use super::table::{Access, At};
+use super::table::{Access, At, Operation};
 use crate::net::conn::Conn;
 use crate::net::framing::Violation;
 use crate::net::serve::Service;
@@ -35,7 +35,7 @@ impl Service for Control {
         let began = Instant::now();
         let violation = conn.begin();
         let note = conn.limit(self.bounds.total);
-        let kept = Kept { conn: conn.clone(), note };
+        let kept = Kept { conn, note };
         let (head, body) = request.into_parts();
         let id = Uuid::new_v4().to_string();
         let mut told = Told { id, client: conn.peer.ip(), operation: None, principal: None, scope: None };
@@ -57,12 +57,12 @@ impl Service for Control {
 }
 
 /// A request's note at its connection, until an answer takes it over.
-struct Kept {
-    conn: Arc<Conn>,
+struct Kept<'a> {
+    conn: &'a Arc<Conn>,
     note: usize,
 }
 
-impl Kept {
+impl Kept<'_> {
     fn hand_on(self) -> (Arc<Conn>, usize) {
         let kept = (self.conn.clone(), self.note);
         std::mem::forget(self);
@@ -70,7 +70,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for Kept<'_> {
     fn drop(&mut self) {
         self.conn.end(self.note);
     }
@@ -136,7 +136,7 @@ impl Control {
             && let Access::Public(handler) = &operation.access
         {
             let path = path.map_err(|_| lost(&Lost::Malformed))?;
-            let call = Call::parse(head, path, params.clone(), &[])?;
+            let call = Call::parse(head, path, params.clone())?;
             return handler(self, &call);
         }
 
@@ -145,25 +145,51 @@ impl Control {
         told.principal = Some(caller.object_id.to_string());
         let Matched { operation, params } = found.map_err(|why| lost(&why))?;
         let path = path.map_err(|why| lost(&why))?;
-        let bytes = self.body(head, body).await?;
-        let call = Call::parse(head, path, params, &bytes)?;
+        let busy = || {
+            let message = "the control plane works on as many operations as it may; try again";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServerBusy", message).header(RETRY_AFTER, "1")
+        };
+        let _place = self.places.try_acquire().map_err(|_| busy())?;
+        let mut call = Call::parse(head, path, params)?;
         call.check_version()?;
         let asker = self.operations.asker(caller, told.id.clone(), told.client).await;
         match &operation.access {
             Access::Public(handler) => handler(self, &call),
-            Access::Anyone(handler) => Ok(handler(self, &call, asker).await?),
+            Access::Anyone(handler) => {
+                self.take_body(&mut call, operation, head, body).await?;
+                Ok(handler(self, &call, asker).await?)
+            }
             Access::Granted { action, at, handler } => {
                 let scope = at.scope(&call)?;
                 told.scope = Some(scope.to_string());
                 let recorded = call.method != Method::GET;
-                let granted = self.operations.authorize(asker.clone(), action, scope.clone());
-                let result = match granted {
-                    Ok(granted) => handler(self, &call, granted).await,
+                // Whoever may not do it need not send what he would do it with.
+                let result = match self.operations.authorize(asker.clone(), action, scope.clone()) {
+                    Ok(granted) => {
+                        self.take_body(&mut call, operation, head, body).await?;
+                        handler(self, &call, granted).await
+                    }
                     Err(refusal) => Err(Failed::Refused(refusal)),
                 };
+                drop(call);
                 self.recorded(result, recorded, &asker, action, &scope).await
             }
         }
+    }
+
+    /// Reads the body of an operation that takes one.
+    async fn take_body(
+        &self,
+        call: &mut Call,
+        operation: &Operation,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<(), ApiError> {
+        if operation.body.is_some() {
+            let bytes = self.body(head, body).await?;
+            call.set_body(&bytes)?;
+        }
+        Ok(())
     }
 
     /// Leaves a record of a write or a secret that was refused.

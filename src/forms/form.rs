@@ -12,6 +12,9 @@ use super::mistake::Mistake;
 use super::node::{Kind, Node};
 use super::scalar::Scalar;
 
+/// The most mistakes that are told of one document.
+const MOST_MISTAKES: usize = 100;
+
 /// One pass over a document: where it comes from, what was found wrong, what was asked for.
 #[derive(Debug)]
 pub struct Reading {
@@ -184,6 +187,9 @@ impl<'a> Form<'a> {
 
     /// Notes a mistake about a field (or, with an empty key, about the whole mapping).
     pub fn wrong(&self, key: &str, problem: impl Into<String>, hint: Option<&str>) {
+        if self.reading.mistakes.borrow().len() >= MOST_MISTAKES {
+            return;
+        }
         let at =
             self.fields.iter().find(|(name, ..)| self.is(name, key)).map(|(.., node)| node.at).or(self.at);
         let field = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
@@ -238,6 +244,9 @@ impl<'a> Form<'a> {
     }
 
     fn place(&self, key: &str, node: &Node, problem: String) {
+        if self.reading.mistakes.borrow().len() >= MOST_MISTAKES {
+            return;
+        }
         let (source, field) = (self.reading.file.clone(), self.child_path(key));
         self.reading.mistakes.borrow_mut().push(Mistake {
             source,

@@ -12,12 +12,18 @@ use super::node::{Kind, Node};
 /// The deepest nesting that is read.
 const MAX_DEPTH: usize = 32;
 
+/// The most values in one document: a tree of them takes many times the room of its text.
+const MAX_NODES: usize = 20_000;
+
 /// Why a text is no acceptable JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     /// Nested too deep.
     #[error("the JSON is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// More values than any resource has.
+    #[error("the JSON holds more than {MAX_NODES} values")]
+    TooMany,
     /// Not JSON.
     #[error("the body is not JSON: {0}")]
     Syntax(String),
@@ -39,6 +45,7 @@ fn without_trailing_commas(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     // A comma that only white space has followed so far.
     let mut comma = None;
+    let mut values = 0_usize;
     let (mut blank, mut last) = (Vec::new(), b'[');
     for (at, byte) in bytes.iter().enumerate() {
         if in_string {
@@ -58,6 +65,12 @@ fn without_trailing_commas(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
             b'}' | b']' => {
                 depth = depth.saturating_sub(1);
                 blank.extend(comma);
+            }
+            b',' => {
+                values += 1;
+                if values > MAX_NODES {
+                    return Err(JsonError::TooMany);
+                }
             }
             _ => {}
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Gate;
+use super::failures::network;
 use super::fault::{Fault, Reason};
 use crate::identity::caller::Caller;
 use crate::identity::credential::{CredentialError, bearer};
@@ -94,7 +95,7 @@ impl Gate {
 
     /// A refusal with the challenge that tells a client where to get a token, or that it has tried too often.
     fn challenged(&self, endpoint: &EndpointRoute, fault: Fault, client: IpAddr) -> Fault {
-        if self.failures.one_too_many(client) {
+        if self.failures.one_too_many(network(client)) {
             self.metrics.limit.with_label_values(&["failed_authentications"]).inc();
             return Fault::new(Reason::TooManyFailures);
         }

@@ -1,5 +1,6 @@
-//! Addresses that fail to authenticate too often.
+//! Addresses that fail to authenticate, or principals that are refused, too often.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -7,34 +8,33 @@ use dashmap::DashMap;
 
 /// The time over which failures are counted.
 const WINDOW: Duration = Duration::from_secs(10);
-/// The most addresses that are kept in mind.
+/// The most of them that are kept in mind.
 const MOST: usize = 10_000;
 
-/// Failures by address.
+/// Failures by who makes them.
 #[derive(Debug)]
-pub struct Failures {
+pub struct Failures<K: Eq + Hash = IpAddr> {
     most: u32,
-    seen: DashMap<IpAddr, (Instant, u32)>,
+    seen: DashMap<K, (Instant, u32)>,
 }
 
-impl Failures {
+impl<K: Eq + Hash> Failures<K> {
     /// Lets this many pass within ten seconds.
-    pub fn new(most: u32) -> Failures {
+    pub fn new(most: u32) -> Failures<K> {
         Failures { most, seen: DashMap::new() }
     }
 
-    /// Notes a failure; true if it is one too many. A valid credential from the same address is not touched.
-    pub fn one_too_many(&self, address: IpAddr) -> bool {
-        let address = network(address);
+    /// Notes a failure; true if it is one too many. What succeeds is not touched.
+    pub fn one_too_many(&self, who: K) -> bool {
         let now = Instant::now();
         let recent = |since: Instant| now.duration_since(since) < WINDOW;
         if self.seen.len() >= MOST {
             self.seen.retain(|_, (since, _)| recent(*since));
-            if self.seen.len() >= MOST && !self.seen.contains_key(&address) {
+            if self.seen.len() >= MOST && !self.seen.contains_key(&who) {
                 return false;
             }
         }
-        let mut entry = self.seen.entry(address).or_insert((now, 0));
+        let mut entry = self.seen.entry(who).or_insert((now, 0));
         if !recent(entry.0) {
             *entry = (now, 0);
         }
@@ -44,7 +44,7 @@ impl Failures {
 }
 
 /// An IPv6 client has a whole /64 to itself (RFC 6177), so that is what counts as one.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),

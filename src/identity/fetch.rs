@@ -95,11 +95,20 @@ impl HttpFetch {
     }
 }
 
+/// The largest file of roots that is read, in bytes.
+const MAX_ROOTS: u64 = 4 << 20;
+
 /// TLS towards servers whose certificates chain to the roots in this file.
 pub fn client_config(roots: &Path) -> Result<ClientConfig, FetchError> {
     let wrong = |error: &dyn std::fmt::Display| FetchError::Roots(format!("{}: {error}", roots.display()));
     let mut store = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(roots).map_err(|error| wrong(&error))? {
+    // A device or a pipe would never end.
+    let metadata = std::fs::metadata(roots).map_err(|error| wrong(&error))?;
+    if !metadata.is_file() || metadata.len() > MAX_ROOTS {
+        return Err(wrong(&"it is no file of at most 4 MiB"));
+    }
+    let text = std::fs::read(roots).map_err(|error| wrong(&error))?;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
         store.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
     }
     if store.is_empty() {

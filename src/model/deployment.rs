@@ -49,6 +49,26 @@ impl InstanceUrl {
     }
 }
 
+impl InstanceUrl {
+    /// Whether the host is an address that no model server has: unspecified, link-local (where clouds keep their
+    /// metadata services), multicast, or Azure's 168.63.129.16.
+    pub fn is_off_limits(&self) -> bool {
+        let Ok(address) = self.host.parse::<std::net::IpAddr>() else { return false };
+        match address.to_canonical() {
+            std::net::IpAddr::V4(v4) => {
+                v4.is_unspecified()
+                    || v4.is_link_local()
+                    || v4.is_multicast()
+                    || v4.is_broadcast()
+                    || v4.octets() == [168, 63, 129, 16]
+            }
+            std::net::IpAddr::V6(v6) => {
+                v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast()
+            }
+        }
+    }
+}
+
 impl TryFrom<String> for InstanceUrl {
     type Error = InstanceUrlError;
 
@@ -249,6 +269,18 @@ mod tests {
         assert_eq!(parse("http://10.0.0.5:5001").unwrap().authority(), "10.0.0.5:5001");
         assert_eq!(parse("https://[::1]/").unwrap().authority(), "[::1]:443");
         assert_eq!(String::from(parse("http://models.svc").unwrap()), "http://models.svc:80");
+        for (text, off_limits) in [
+            ("http://169.254.169.254", true),
+            ("http://[::ffff:169.254.169.254]", true),
+            ("http://168.63.129.16", true),
+            ("http://0.0.0.0:1", true),
+            ("http://[fe80::1]:1", true),
+            ("http://10.0.0.5", false),
+            ("http://127.0.0.1:1", false),
+            ("http://models.svc", false),
+        ] {
+            assert_eq!(parse(text).unwrap().is_off_limits(), off_limits, "{text}");
+        }
         for bad in [
             "",
             "10.0.0.5:80",

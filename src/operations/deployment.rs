@@ -37,6 +37,10 @@ impl Operations {
         let parent =
             self.endpoint(&endpoint).await?.ok_or_else(|| Refusal::ParentNotFound(endpoint.clone()))?;
         not_from_files(&parent)?;
+        if let Some(before) = &before {
+            not_from_files(before)?;
+        }
+        self.may_reach(&deployment)?;
         self.within_limits(&endpoint, before.is_none(), &deployment)?;
         let usable = self.publisher.check(&deployment);
         usable.map_err(|error| Refusal::invalid("properties.properties", error.to_string()))?;
@@ -82,6 +86,24 @@ impl Operations {
         }
         self.commit(granted, changes).await.map_err(|refusal| refusal.under(precondition))?;
         Ok(true)
+    }
+
+    /// Whether callers of the API may have requests sent there: files of roots only from the operator's list, and no
+    /// address at which a cloud gives its secrets to whoever asks.
+    fn may_reach(&self, deployment: &Deployment) -> Result<(), Refusal> {
+        const FIELD: &str = "properties.properties";
+        let backend = &deployment.backend;
+        if backend.ca_file.as_ref().is_some_and(|file| !self.instance_roots.contains(file)) {
+            let problem = "`ca_file` is not listed under `instance_roots` in the configuration";
+            return Err(Refusal::invalid(FIELD, problem));
+        }
+        match backend.urls.iter().find(|url| url.is_off_limits()) {
+            Some(url) => {
+                let problem = format!("`{}` is a link-local, metadata or multicast address", String::from(url.clone()));
+                Err(Refusal::invalid(FIELD, problem))
+            }
+            None => Ok(()),
+        }
     }
 
     fn within_limits(&self, endpoint: &Scope, new: bool, deployment: &Deployment) -> Result<(), Refusal> {

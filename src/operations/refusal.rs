@@ -26,8 +26,10 @@ pub enum Refusal {
     Rule(&'static str, String),
     /// It exists already: a code and what to do.
     Exists(&'static str, String),
-    /// Another resource has what would have to be unique.
-    Taken(String),
+    /// Another resource has what would have to be unique; which one is nobody's business who may not see it.
+    Taken,
+    /// The principal was refused too often in a short time.
+    TooManyRefusals,
     /// Somebody else changed it at the same time.
     Conflict,
     /// It is not what the caller expects.
@@ -67,7 +69,8 @@ impl Refusal {
             Refusal::Invalid(_) => (400, "BadArgument"),
             Refusal::Rule(code, _) => (400, code),
             Refusal::Exists(code, _) => (409, code),
-            Refusal::Taken(_) => (409, "NameNotAvailable"),
+            Refusal::Taken => (409, "NameNotAvailable"),
+            Refusal::TooManyRefusals => (429, "TooManyRequests"),
             Refusal::Conflict => (409, "Conflict"),
             Refusal::PreconditionFailed => (412, "PreconditionFailed"),
             Refusal::ManagedByFiles => (409, "ManagedByFiles"),
@@ -106,8 +109,11 @@ impl Refusal {
             | Refusal::Rule(_, message)
             | Refusal::Exists(_, message)
             | Refusal::Limit(message) => ErrorDetail::new(code, message),
-            Refusal::Taken(holder) => {
-                ErrorDetail::new(code, format!("the name is taken by `{holder}`; choose another"))
+            Refusal::Taken => {
+                ErrorDetail::new(code, "the name is taken, perhaps where you may not look; choose another")
+            }
+            Refusal::TooManyRefusals => {
+                ErrorDetail::new(code, "too many operations of yours were refused; wait ten seconds")
             }
             Refusal::IdentityUnavailable => {
                 ErrorDetail::new(code, "the caller's groups cannot be looked up at present; try again")

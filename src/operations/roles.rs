@@ -86,6 +86,12 @@ impl Operations {
         let before = self.stored(&role.scope()).await?;
         let expect = precondition.judge(before.as_deref())?;
         let known = before.as_deref().and_then(role_in);
+        // Whoever holds the role holds what it becomes, so the right is needed where it is held, too.
+        let contents = self.publisher.contents();
+        let held = contents.iter().filter_map(|stored| grant_in(stored)).filter(|grant| grant.role == role.id);
+        for scope in held.map(|grant| &grant.scope) {
+            self.judge(&granted.asker, WRITE_DEFINITIONS, scope)?;
+        }
         for scope in
             role.assignable_scopes.iter().chain(known.iter().flat_map(|role| &role.assignable_scopes))
         {
@@ -105,9 +111,9 @@ impl Operations {
         let name = role.role_name.clone();
         let put = Put { resource: Resource::RoleDefinition(role), manager: Manager::Caller, expect };
         self.put(granted, put, precondition, Vec::new()).await.map_err(|refusal| match refusal {
-            Refusal::Taken(holder) => Refusal::Exists(
+            Refusal::Taken => Refusal::Exists(
                 "RoleDefinitionWithSameNameExists",
-                format!("`{holder}` is called `{name}` already; choose another name"),
+                format!("another role is called `{name}`; choose another name"),
             ),
             other => other,
         })
@@ -239,11 +245,9 @@ impl Operations {
         }
         let put = Put { resource: Resource::RoleAssignment(grant), manager: Manager::Caller, expect };
         self.put(granted, put, precondition, require).await.map_err(|refusal| match refusal {
-            Refusal::Taken(holder) => Refusal::Exists(
+            Refusal::Taken => Refusal::Exists(
                 "RoleAssignmentExists",
-                format!(
-                    "`{holder}` has this name, or grants this role to this principal at this scope already"
-                ),
+                "another assignment has this name, or grants this role to this principal at this scope".to_owned(),
             ),
             other => other,
         })

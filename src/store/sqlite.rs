@@ -200,7 +200,6 @@ impl Making<'_> {
             .execute(&mut *self.tx)
             .await?;
         sqlx::query("DELETE FROM gone WHERE id = ?").bind(id.key()).execute(&mut *self.tx).await?;
-        sqlx::query("DELETE FROM claims WHERE id = ?").bind(id.key()).execute(&mut *self.tx).await?;
         for claim in resource.claims() {
             let holder = sqlx::query("SELECT id FROM claims WHERE claim = ?").bind(&claim);
             if let Some(row) = holder.fetch_optional(&mut *self.tx).await? {
@@ -212,9 +211,15 @@ impl Making<'_> {
         Ok(sha256(&body))
     }
 
+    /// Gives up what a resource alone may have.
+    async fn release(&mut self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM claims WHERE id = ?").bind(id).execute(&mut *self.tx).await?;
+        Ok(())
+    }
+
     async fn delete(&mut self, id: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM resources WHERE id = ?").bind(id).execute(&mut *self.tx).await?;
-        sqlx::query("DELETE FROM claims WHERE id = ?").bind(id).execute(&mut *self.tx).await?;
+        self.release(id).await?;
         let gone = "INSERT INTO gone (id, revision) VALUES (?, ?) \
                     ON CONFLICT (id) DO UPDATE SET revision = excluded.revision";
         sqlx::query(gone).bind(id).bind(self.revision).execute(&mut *self.tx).await?;
@@ -223,10 +228,13 @@ impl Making<'_> {
 
     async fn delete_below(&mut self, id: &Scope) -> Result<(), StoreError> {
         // `0` is the character after `/`.
-        let below = sqlx::query("SELECT id, body FROM resources WHERE id > ? AND id < ? ORDER BY id");
+        let below = sqlx::query("SELECT id, body, manager FROM resources WHERE id > ? AND id < ? ORDER BY id");
         let below = below.bind(format!("{}/", id.key())).bind(format!("{}0", id.key()));
         for row in below.fetch_all(&mut *self.tx).await? {
             let (key, body): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            if row.try_get::<String, _>(2)? == Manager::Directory.as_str() {
+                return Err(StoreError::Kept { id: key });
+            }
             self.delete(&key).await?;
             self.touched.push(Touched { id: key, before: Some(sha256(&body)), after: None });
         }
@@ -323,6 +331,12 @@ impl Store for SqliteStore {
             modified_at: time,
         };
         let mut making = Making { tx, revision, system, touched: Vec::new() };
+        // What the batch itself passes on, such as a name from one role to another, is free before it is taken.
+        for change in &changes {
+            if let Change::Put(resource, ..) = change {
+                making.release(id_of(resource)?.key()).await?;
+            }
+        }
         for change in changes {
             making.apply(change).await?;
         }
@@ -354,7 +368,7 @@ impl Store for SqliteStore {
         let mut tx = self.readers.begin().await?;
         let now = revision_in(&mut tx).await?;
         let since = i64::try_from(revision).unwrap_or(i64::MAX);
-        if since < now - REMEMBERED {
+        if since < now - REMEMBERED || since > now {
             return Ok(None);
         }
         let rows = sqlx::query(NEWER).bind(since).fetch_all(&mut *tx).await?;
