@@ -14,7 +14,7 @@ mod route;
 mod serve;
 mod table;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -67,7 +67,8 @@ pub struct Bounds {
     pub total: std::time::Duration,
 }
 
-/// The OpenAPI document, generated from the table of operations.
-pub fn openapi() -> Value {
-    openapi::document()
+/// The OpenAPI document, generated from the table of operations once.
+pub fn openapi() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::document);
+    &DOCUMENT
 }

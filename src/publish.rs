@@ -142,8 +142,7 @@ impl Publisher {
             return Ok(());
         }
         if *bad == Some(revision) {
-            // The store answers; it is the last good snapshot that is meant to stay.
-            self.cell.confirm();
+            // The snapshot in force ages: rights that were taken away since must not hold for ever.
             return Ok(());
         }
         *bad = Some(revision);
@@ -189,7 +188,15 @@ impl Publisher {
             warn!(assignment = %grant.assignment, reason = %grant.reason, "a role assignment grants nothing");
         }
         let text = format!("revision {}, {} endpoints", snapshot.revision, snapshot.endpoints.len());
-        self.health.set("snapshot", State::Good(text));
+        self.metrics.broken_resources.set(i64::try_from(snapshot.problems.len()).unwrap_or(i64::MAX));
+        for problem in snapshot.problems.iter().take(20) {
+            error!(error = %problem, "a resource cannot be used; the others are in force");
+        }
+        let state = match snapshot.problems.first() {
+            None => State::Good(text),
+            Some(problem) => State::Degraded(format!("{text}; not in force: {problem}")),
+        };
+        self.health.set("snapshot", state);
     }
 
     /// Waits until a revision, or a later one, is in force.
@@ -204,7 +211,13 @@ impl Publisher {
         let contents = self.store.contents().await?;
         let converged = converge(documents, &contents, vault)?;
         // What would not compile is not stored in the first place.
-        self.compiler.compile(contents.revision, converged.resources.iter(), Some(&self.cell.load()))?;
+        let trial =
+            self.compiler.compile(contents.revision, converged.resources.iter(), Some(&self.cell.load()))?;
+        let known = self.cell.load();
+        if let Some(problem) = trial.problems.into_iter().find(|problem| !known.problems.contains(problem)) {
+            return Err(problem.into());
+        }
+        drop(known);
         let count = converged.changes.len();
         if count > 0 {
             let (part, action) = ("resources directory", "Scoregate.Gateway/resources/write");
@@ -244,7 +257,11 @@ impl Publisher {
                         error!(error = %problem, "the resources directory is wrong; what was in force stays");
                         self.health.set("resources", State::Degraded(problem.to_string()));
                         // What failed for want of the store is tried again; what is wrong waits for a change.
-                        let again = matches!(problem, PublishError::Store(_));
+                        let again = matches!(
+                            problem,
+                            PublishError::Store(StoreError::Unavailable(_) | StoreError::Conflict { .. })
+                                | PublishError::Late(_)
+                        );
                         seen = if again { None } else { Some(now) };
                     }
                 }

@@ -169,7 +169,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn remember(&self, name: &str, value: &str) -> Result<String, StoreError>;
     /// Audit records after this number, oldest first, at most `most`.
     async fn audit(&self, after: u64, most: u32) -> Result<Vec<AuditRow>, StoreError>;
-    /// Number and hash of the last audit record that the store remembers writing; `None` if there is none.
+    /// Number of the last audit record that the store remembers writing, and its seal; `None` if there is none.
     async fn audit_head(&self) -> Result<Option<(u64, [u8; 32])>, StoreError>;
     /// The record of one operation.
     async fn operation(&self, id: Uuid) -> Result<Option<Record>, StoreError>;

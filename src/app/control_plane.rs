@@ -81,6 +81,7 @@ pub(super) fn start(
         scoring: data.tokens.clone(),
         recent: data.recent.clone(),
         workspaces: settings.workspaces.clone(),
+        rotating: tokio::sync::Mutex::default(),
         instance_roots: settings.instance_roots.clone(),
         refusals: Failures::new(limits.refusals),
         owners: owners(settings),

@@ -10,12 +10,18 @@ use crate::model::asset::{Asset, AssetKind};
 use crate::model::audit::System;
 use crate::model::scope::Scope;
 
+/// The longest properties, in bytes of JSON.
+const MAX_BYTES: usize = 64 * 1024;
+
 /// Reads the body of a PUT: its properties are kept as they are.
 pub fn read(form: &Form<'_>, id: &Scope, kind: AssetKind) -> Option<Asset> {
     let Some(Value::Object(properties)) = form.carried("properties") else {
         form.wrong("properties", "is missing or not an object", None);
         return None;
     };
+    if json!(properties).to_string().len() > MAX_BYTES {
+        form.wrong("properties", format!("is longer than {MAX_BYTES} bytes"), None);
+    }
     Some(Asset { id: id.clone(), kind, properties })
 }
 

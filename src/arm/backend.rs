@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::forms::{Form, Reading, parse_json};
 use crate::model::deployment::{Backend, Deployment, HttpVersion, InstanceUrl, default_scoring_path};
 
+/// The most paths that a deployment allows one by one; each request looks through them.
+const PATHS: usize = 200;
 /// What our entries in the property bag begin with.
 const PREFIX: &str = "scoregate.";
 
@@ -108,6 +110,9 @@ pub fn check_paths(form: &Form<'_>, key: &str, scoring_path: &str, allowed: Opti
     let sound = |path: &str| path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
     if !sound(scoring_path) {
         form.wrong(key, format!("scoring route `{scoring_path}` is no path"), None);
+    }
+    if allowed.is_some_and(|paths| paths.len() > PATHS) {
+        form.wrong(key, format!("names more than {PATHS} paths"), None);
     }
     for path in allowed.iter().copied().flatten().filter(|path| !sound(path)) {
         form.wrong(key, format!("`{path}` is no path"), None);

@@ -41,7 +41,8 @@ pub fn shares(form: &Form<'_>, key: &'static str, doc: &str) -> Vec<(DeploymentN
             None
         }
     };
-    form.pairs::<Percent>(key, doc).into_iter().filter_map(read).collect()
+    // A share of nothing says nothing, and Azure's clients leave it out themselves.
+    form.pairs::<Percent>(key, doc).into_iter().filter(|(_, share)| share.0 > 0).filter_map(read).collect()
 }
 
 /// Reads live and mirrored traffic together, because one bears on the other.

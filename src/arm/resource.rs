@@ -74,9 +74,31 @@ pub fn agrees(form: &Form<'_>, id: &Scope) {
     }
 }
 
+/// The most labels, and the longest name and value (Azure: "Use tags to organize your Azure resources").
+const TAGS: (usize, usize, usize) = (50, 512, 256);
+/// The most entries of a property bag, and the longest name and value.
+const BAG: (usize, usize, usize) = (100, 256, 32 * 1024);
+
+fn bounded(
+    form: &Form<'_>,
+    key: &str,
+    entries: &BTreeMap<String, String>,
+    (count, name, value): (usize, usize, usize),
+) {
+    if entries.len() > count {
+        form.wrong(key, format!("has {} entries; at most {count} are kept", entries.len()), None);
+    }
+    if let Some((long, _)) = entries.iter().find(|(k, v)| k.len() > name || v.len() > value) {
+        let shown: String = long.chars().take(64).collect();
+        form.wrong(key, format!("`{shown}` is longer than {name} bytes, or its value than {value}"), None);
+    }
+}
+
 /// The labels of a body.
 pub fn tags(form: &Form<'_>) -> BTreeMap<String, String> {
-    form.pairs("tags", "The user's labels.").into_iter().collect()
+    let tags = form.pairs("tags", "The user's labels.").into_iter().collect();
+    bounded(form, "tags", &tags, TAGS);
+    tags
 }
 
 /// Entries that clients send back although the server wrote them.
@@ -88,5 +110,6 @@ pub fn bag(form: &Form<'_>, before: Option<&BTreeMap<String, String>>) -> BTreeM
     let mut bag = before.cloned().unwrap_or_default();
     bag.extend(form.pairs::<String>("properties", "The user's property bag; entries are strings."));
     bag.retain(|key, _| !SERVERS_OWN.iter().any(|own| own.eq_ignore_ascii_case(key)));
+    bounded(form, "properties", &bag, BAG);
     bag
 }

@@ -17,6 +17,9 @@ use crate::rbac::{ActionPattern, builtin};
 const NAME: usize = 512;
 const DESCRIPTION: usize = 2 * 1024;
 const CONDITION: usize = 8 * 1024;
+/// The most permissions of a role, and patterns in each list of one.
+const PERMISSIONS: usize = 20;
+const PATTERNS: usize = 1_000;
 /// The most scopes a role can be assignable at (Azure RBAC limits).
 const SCOPES: usize = 2_000;
 
@@ -80,6 +83,9 @@ pub fn assignment_body(grant: &RoleAssignment) -> Value {
 fn permission(form: &Form<'_>) -> Permission {
     let list = |key| {
         let patterns = form.values::<String>(key, "Patterns such as */read.").unwrap_or_default();
+        if patterns.len() > PATTERNS {
+            form.wrong(key, format!("names {} patterns; at most {PATTERNS} are kept", patterns.len()), None);
+        }
         for pattern in &patterns {
             if let Err(error) = ActionPattern::parse(pattern) {
                 form.wrong(key, error.to_string(), None);
@@ -109,6 +115,9 @@ pub fn read_definition(form: &Form<'_>, id: Uuid) -> Option<RoleDefinition> {
         let kinds = [("CustomRole", ()), ("BuiltInRole", ())];
         f.one_of("type", "CustomRole.", &kinds).or(());
         let permissions = f.list("permissions", "What the role grants.", permission);
+        if permissions.len() > PERMISSIONS {
+            f.wrong("permissions", format!("has more than {PERMISSIONS} entries"), None);
+        }
         if permissions.is_empty() && !f.has("permissions") {
             f.wrong("permissions", "is missing", Some(r#"[{"actions": ["*/read"]}]"#));
         }

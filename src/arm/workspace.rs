@@ -20,6 +20,15 @@ pub fn read(form: &Form<'_>, place: &WorkspaceRef) -> Workspace {
     for key in ["identity", "sku", "kind"] {
         form.carried(key);
     }
+    for (what, name) in [("resource group", &place.resource_group), ("workspace", &place.name)] {
+        if !is_name(name) {
+            let problem = format!("`{name}` is no name of a {what}: write letters, digits and . _ - ( ), at most 90");
+            form.wrong("name", problem, None);
+        }
+    }
+    if uuid::Uuid::try_parse(&place.subscription).is_err() {
+        form.wrong("id", format!("`{}` is no subscription's GUID", place.subscription), None);
+    }
     let location = form.value::<String>("location", "Region; free text.").required("such as local");
     form.section("properties", "", |f| Workspace {
         place: place.clone(),
@@ -28,6 +37,12 @@ pub fn read(form: &Form<'_>, place: &WorkspaceRef) -> Workspace {
         description: f.value("description", "What it is for.").or_else(String::new),
         tags,
     })
+}
+
+/// Whether a text can name a resource group or a workspace (Azure: "Naming rules and restrictions").
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-()".contains(c);
+    (1..=90).contains(&text.len()) && text.chars().all(plain) && !text.ends_with('.')
 }
 
 /// A workspace as ARM shows it.

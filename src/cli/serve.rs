@@ -55,7 +55,7 @@ pub(super) fn dev(options: crate::dev::Options) -> ExitCode {
 /// The control runtime: everything but requests.
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     let runtime =
-        match Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build() {
+        match Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return failed(&error.into()),
         };

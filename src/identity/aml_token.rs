@@ -104,22 +104,31 @@ pub fn issue(vault: &Vault, key: &TokenKey, what: Issue<'_>) -> Result<String, V
 }
 
 /// The public halves as a JSON Web Key Set (RFC 7517).
-pub fn published<'a>(keys: impl Iterator<Item = &'a TokenKey>) -> Value {
+fn published<'a>(keys: impl Iterator<Item = &'a TokenKey>) -> Value {
     let one = |key: &TokenKey| json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": key.id, "n": key.n, "e": key.e});
     json!({"keys": keys.map(one).collect::<Vec<_>>()})
 }
 
 /// The keys that tokens are verified with.
 #[derive(Debug, Default)]
-pub struct TokenKeys(KeySet);
+pub struct TokenKeys {
+    keys: KeySet,
+    published: Value,
+}
 
 impl TokenKeys {
     /// The public halves of these keys.
     pub fn of(keys: Vec<&TokenKey>) -> TokenKeys {
-        let document = published(keys.into_iter()).to_string();
+        let published = published(keys.into_iter());
         let wanted = Wanted { issuer: ISSUER, tenant: "", cloud: None };
         // Without a key there is no set, and no token is valid.
-        TokenKeys(jwks::parse(document.as_bytes(), wanted).unwrap_or_default())
+        let keys = jwks::parse(published.to_string().as_bytes(), wanted).unwrap_or_default();
+        TokenKeys { keys, published }
+    }
+
+    /// The public halves as a JSON Web Key Set.
+    pub fn published(&self) -> &Value {
+        &self.published
     }
 
     /// Judges a token for an endpoint in its present epoch; `skew` is the leeway in seconds.
@@ -132,7 +141,7 @@ impl TokenKeys {
         skew: i64,
     ) -> Result<Caller, Rejection> {
         let compact = Compact::parse(token).map_err(Rejection::Malformed)?;
-        let key = self.0.get(&compact.kid).ok_or(Rejection::UnknownKey)?;
+        let key = self.keys.get(&compact.kid).ok_or(Rejection::UnknownKey)?;
         if !key.verifies(&compact) {
             return Err(Rejection::Signature);
         }

@@ -145,7 +145,8 @@ fn of_oidc(issuer: &OidcIssuer, audiences: &Audiences) -> Issuer {
         Some(file) => KeySource::File(file.clone()),
         None => KeySource::discovery(&issuer.issuer, &issuer.issuer, &issuer.jwks_hosts, &transport),
     };
-    let mut audiences = audiences.clone();
+    // Such an issuer may let its clients choose the audience; managing is for those that the settings name.
+    let mut audiences = Audiences { data: audiences.data.clone(), control: issuer.control_audiences.clone() };
     if !issuer.audiences.is_empty() {
         audiences.data.clone_from(&issuer.audiences);
     }

@@ -62,7 +62,9 @@ pub(super) fn missing(
         role_name: (*role).to_owned(),
         scope: scope.to_string(),
         command: format!(
-            "scoregate role assignment create --assignee-object-id {principal} --role \"{role}\" --scope {scope}"
+            "scoregate role assignment create --assignee-object-id {principal} --role \"{role}\" --scope '{}'",
+            // Names may hold what a shell would act on.
+            scope.to_string().replace('\'', "'\\''")
         ),
     })
 }

@@ -127,6 +127,8 @@ impl Operations {
 
     /// Makes a new signing key if the newest is old, and removes those whose last token has ended.
     async fn rotate(&self, now: i64) -> Result<(), Refusal> {
+        // Whoever waited finds the key that the other made.
+        let _one = self.rotating.lock().await;
         let contents = self.publisher.contents();
         let keys = token_keys(&contents);
         let life = seconds(self.limits.token_key_life);
@@ -137,10 +139,12 @@ impl Operations {
             changes.push(Change::Put(Box::new(key), Manager::Caller, Expect::Absent));
         }
         // A key signs until its successor has settled, and its tokens live on after that.
-        let useless = life + SETTLE + seconds(self.limits.aml_token_life) + 2 * seconds(LOOK);
-        for key in keys.iter().take(keys.len().saturating_sub(1)).filter(|key| now - key.made > useless) {
-            let id = Resource::TokenKey((*key).clone()).id().map_err(|_| Refusal::Defect)?;
-            changes.push(Change::Delete(id, Expect::Anything));
+        let useless = SETTLE + seconds(self.limits.aml_token_life) + 2 * seconds(LOOK);
+        for (key, successor) in keys.iter().zip(keys.iter().skip(1)) {
+            if now - successor.made > useless {
+                let id = Resource::TokenKey((*key).clone()).id().map_err(|_| Refusal::Defect)?;
+                changes.push(Change::Delete(id, Expect::Anything));
+            }
         }
         if !changes.is_empty() {
             let (action, time) = ("Scoregate.Gateway/tokenKeys/write", rfc3339(now));
@@ -165,7 +169,6 @@ impl Operations {
 
     /// The public halves of the signing keys.
     pub fn published_keys(&self) -> serde_json::Value {
-        let contents = self.publisher.contents();
-        aml_token::published(token_keys(&contents).into_iter())
+        self.publisher.cell().load().token_keys.published().clone()
     }
 }

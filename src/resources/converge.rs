@@ -65,7 +65,12 @@ pub fn converge(
             Document::Denial(denial) => Resource::DenyAssignment(denial),
             Document::Assignment(assignment) => {
                 if let Some(role) = role_of(&assignment.role, &roles) {
-                    Resource::RoleAssignment(grant(assignment, role))
+                    let grant = grant(assignment, role);
+                    // What somebody granted by the API already need not be granted again.
+                    if granted_by_callers(store, &grant) {
+                        continue;
+                    }
+                    Resource::RoleAssignment(grant)
                 } else {
                     wrong(format!("there is no role `{}`", assignment.role));
                     continue;
@@ -87,6 +92,17 @@ pub fn converge(
     orphans(&wanted, &known, &mut mistakes);
     Mistakes::check(mistakes)?;
     Ok(difference(wanted, store))
+}
+
+/// Whether a caller of the API gave the same role to the same principal at the same scope.
+fn granted_by_callers(store: &Contents, wanted: &RoleAssignment) -> bool {
+    store.below(&wanted.scope).any(|(_, stored)| match &stored.resource {
+        Resource::RoleAssignment(known) => {
+            stored.manager == Manager::Caller
+                && (&known.scope, known.role, known.principal) == (&wanted.scope, wanted.role, wanted.principal)
+        }
+        _ => false,
+    })
 }
 
 /// A deployment needs its endpoint, in the documents or made by somebody else.
@@ -129,6 +145,7 @@ fn difference(wanted: HashMap<String, (String, Resource)>, store: &Contents) -> 
                 same.insert(id.key().to_owned());
             }
             None if stored.manager == Manager::Directory => {
+                changes.extend(endpoint_of(&stored.resource, store));
                 changes.push(Change::Delete(id, Expect::At(stored.revision)));
             }
             Some(_) => {}
@@ -147,6 +164,14 @@ fn difference(wanted: HashMap<String, (String, Resource)>, store: &Contents) -> 
         resources.push(resource);
     }
     Converged { changes, resources }
+}
+
+/// A deployment goes only if its endpoint, made by somebody else, sends it no traffic in the same moment.
+fn endpoint_of(resource: &Resource, store: &Contents) -> Option<Change> {
+    let Resource::Deployment(deployment) = resource else { return None };
+    let endpoint = deployment.workspace.scope().ok()?.online_endpoint(&deployment.endpoint);
+    let known = store.get(&endpoint).filter(|known| known.manager == Manager::Caller)?;
+    Some(Change::Require(endpoint, Expect::At(known.revision)))
 }
 
 fn endpoint_resource(

@@ -64,7 +64,8 @@ pub struct Compiler {
 type Instances = HashMap<InstanceKey, Arc<Instance>>;
 
 impl Compiler {
-    /// Compiles resources; `previous` hands on what lives longer than a snapshot.
+    /// Compiles resources; `previous` hands on what lives longer than a snapshot. What of an endpoint or a deployment
+    /// cannot be used is left out and told, because the others, and every change of rights, must not wait for it.
     pub fn compile<'a>(
         &self,
         revision: u64,
@@ -91,20 +92,25 @@ impl Compiler {
         }
         let policy = Policy::compile(&input)?;
         let mut instances = previous.map(known_instances).unwrap_or_default();
-        let mut routes = HashMap::with_capacity(endpoints.len());
+        let (mut routes, mut problems) = (HashMap::with_capacity(endpoints.len()), Vec::new());
         for endpoint in endpoints {
             let key = endpoint.spec.name.key();
             let own = deployments.remove(key).unwrap_or_default();
             let before = previous.and_then(|snapshot| snapshot.endpoints.get(key));
-            let route = self.endpoint(endpoint, own, &policy, before, &mut instances)?;
-            if routes.insert(key.to_owned(), Arc::new(route)).is_some() {
-                let why = "two workspaces have one of this name; a name is unique in a gateway".to_owned();
-                return Err(CompileError::Resource { what: "endpoint", name: key.to_owned(), why });
+            match self.endpoint(endpoint, own, &policy, before, (&mut instances, &mut problems)) {
+                Ok(route) => {
+                    if routes.insert(key.to_owned(), Arc::new(route)).is_some() {
+                        let why = "two workspaces have one of this name; a name is unique in a gateway";
+                        let (name, why) = (key.to_owned(), why.to_owned());
+                        problems.push(CompileError::Resource { what: "endpoint", name, why });
+                    }
+                }
+                Err(problem) => problems.push(problem),
             }
         }
         let score = policy.prepare(Action::control(SCORE));
         let token_keys = TokenKeys::of(token_keys);
-        Ok(Snapshot { revision, policy, score, endpoints: routes, token_keys })
+        Ok(Snapshot { revision, policy, score, endpoints: routes, token_keys, problems })
     }
 
     /// Whether a deployment could be compiled, by itself.
@@ -122,7 +128,7 @@ impl Compiler {
         mut deployments: Vec<&Deployment>,
         policy: &Policy,
         before: Option<&Arc<EndpointRoute>>,
-        instances: &mut Instances,
+        (instances, problems): (&mut Instances, &mut Vec<CompileError>),
     ) -> Result<EndpointRoute, CompileError> {
         let wrong = |why: String| CompileError::Resource {
             what: "endpoint",
@@ -141,7 +147,7 @@ impl Compiler {
             spec.traffic.shares().map(|(name, share)| (name.key(), share)).collect();
         for (name, share) in spec.traffic.shares() {
             if share > 0 && !deployments.iter().any(|deployment| deployment.name == *name) {
-                return Err(wrong(format!("traffic goes to `{name}`, and there is no such deployment")));
+                problems.push(wrong(format!("traffic goes to `{name}`, and there is no such deployment")));
             }
         }
         let percentages: Vec<u8> = deployments
@@ -153,7 +159,7 @@ impl Compiler {
             .iter()
             .map(|deployment| {
                 let before = before.and_then(|route| route.deployment(deployment.name.key()));
-                self.deployment(endpoint, deployment, mode, before, instances).map(Arc::new)
+                self.deployment(endpoint, deployment, mode, before, (instances, problems)).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
         Ok(EndpointRoute {
@@ -180,7 +186,7 @@ impl Compiler {
         deployment: &Deployment,
         mode: &'static str,
         before: Option<&Arc<DeploymentRoute>>,
-        instances: &mut Instances,
+        (instances, problems): (&mut Instances, &mut Vec<CompileError>),
     ) -> Result<DeploymentRoute, CompileError> {
         let wrong = |why: String| wrong_deployment(deployment, why);
         let backend = &deployment.backend;
@@ -190,11 +196,17 @@ impl Compiler {
             let instance = if let Some(known) = instances.get(&key) {
                 known.clone()
             } else {
-                let made =
-                    Instance::new(url, backend, self.connect, self.bounds, self.workers).map_err(wrong)?;
-                let made = Arc::new(made);
-                instances.insert(key, made.clone());
-                made
+                match Instance::new(url, backend, self.connect, self.bounds, self.workers) {
+                    Ok(made) => {
+                        let made = Arc::new(made);
+                        instances.insert(key, made.clone());
+                        made
+                    }
+                    Err(why) => {
+                        problems.push(wrong(why));
+                        continue;
+                    }
+                }
             };
             own.push(instance);
         }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::budget::RetryBudget;
+use super::compile::CompileError;
 use super::split::{Split, Turns};
 use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
@@ -116,6 +117,8 @@ pub struct Snapshot {
     pub endpoints: HashMap<String, Arc<EndpointRoute>>,
     /// The keys of tokens that the gateway issues.
     pub token_keys: TokenKeys,
+    /// What of endpoints and deployments could not be used; the rest of them is in force.
+    pub problems: Vec<CompileError>,
 }
 
 /// The snapshot in force. Read once for each request and kept to its end.

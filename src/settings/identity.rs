@@ -48,6 +48,8 @@ pub struct OidcIssuer {
     pub issuer: String,
     /// Accepted audiences; the data plane's if empty.
     pub audiences: Vec<String>,
+    /// Audiences of its tokens that manage resources; none, unless they are named.
+    pub control_audiences: Vec<String>,
     /// The claim that names the caller.
     pub principal_claim: String,
     /// The claim that lists the caller's groups.
@@ -171,6 +173,8 @@ impl OidcIssuer {
             form.value::<String>("issuer", "The iss of its tokens.").required("give the issuer's URL");
         let audiences =
             form.values("audiences", "Accepted audiences; the data plane's if empty.").unwrap_or_default();
+        let doc = "Audiences of its tokens that manage resources; none if empty.";
+        let control_audiences = form.values("control_audiences", doc).unwrap_or_default();
         let principal_claim =
             form.value("principal_claim", "The claim that names the caller.").or_else(|| "sub".to_owned());
         let groups_claim = form.value("groups_claim", "The claim that lists the caller's groups.").optional();
@@ -192,6 +196,7 @@ impl OidcIssuer {
         Some(OidcIssuer {
             issuer,
             audiences,
+            control_audiences,
             principal_claim,
             groups_claim,
             jwks_file,

@@ -83,6 +83,6 @@ limits! {
     role_assignments: usize = 200_000, 1, 10_000_000, "Role assignments.";
     role_definitions: usize = 5_000, 1, 100_000, "Custom roles.";
     aml_token_life: Duration = secs(3600), secs(1), secs(24 * 3600), "Life of a token that the gateway issues for an endpoint.";
-    token_key_life: Duration = secs(30 * 24 * 3600), secs(1), secs(366 * 24 * 3600), "Time after which such tokens are signed by a new key.";
+    token_key_life: Duration = secs(30 * 24 * 3600), secs(3600), secs(366 * 24 * 3600), "Time after which such tokens are signed by a new key.";
     explained_requests: usize = 10_000, 1, 1_000_000, "Scoring requests that `auth why` can still explain.";
 }

@@ -77,6 +77,11 @@ impl Chain {
         hash
     }
 
+    /// Seals the end of a trail: an earlier end cannot be passed off for the last one without the key.
+    pub fn seal(&self, sequence: u64, hash: &[u8; 32]) -> [u8; 32] {
+        self.next(hash, &format!("end of {sequence} records"))
+    }
+
     /// Reads a whole trail and says whether it is what was written. `each` sees hash (in hex) and text of every record that is.
     pub async fn verify(&self, store: &dyn Store, mut each: impl FnMut(&str, &str)) -> Result<Whole, Broken> {
         let (mut sequence, mut hash) = (0, ORIGIN);
@@ -93,7 +98,7 @@ impl Chain {
             }
         }
         match store.audit_head().await? {
-            Some((expected, written)) if expected != sequence || written != hash => {
+            Some((expected, sealed)) if expected != sequence || sealed != self.seal(sequence, &hash) => {
                 Err(Broken::CutOff { expected, found: sequence })
             }
             None if sequence > 0 => Err(Broken::CutOff { expected: 0, found: sequence }),

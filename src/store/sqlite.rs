@@ -263,7 +263,7 @@ impl Making<'_> {
             .bind(hash.to_vec())
             .execute(&mut *self.tx)
             .await?;
-        let head = format!("{}:{}", record.sequence, hex(&hash));
+        let head = format!("{}:{}", record.sequence, hex(&chain.seal(record.sequence, &hash)));
         let put = "INSERT INTO state (name, value) VALUES ('audit', ?) \
                    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         sqlx::query(put).bind(head).execute(&mut *self.tx).await?;

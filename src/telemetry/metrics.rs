@@ -61,6 +61,7 @@ families! {
     snapshot_age: IntGauge = "scoregate_snapshot_age_seconds", "Time since the resources in force were last found to be the store's.";
     in_force: Histogram = "scoregate_change_in_force_seconds", "From a change's being stored until it was in force here." => SECONDS;
     snapshot_failures: IntCounter = "scoregate_snapshot_failures_total", "Compilations that failed and left the last good snapshot in force.";
+    broken_resources: IntGauge = "scoregate_broken_resources", "Endpoints and deployments of which something cannot be used.";
     inert_assignments: IntGauge = "scoregate_inert_role_assignments", "Role assignments that grant nothing because something about them is not understood.";
     store_up: IntGauge = "scoregate_store_up", "1 while the store answers.";
     resources_ok: IntGauge = "scoregate_resources_ok", "1 if the resources directory is in force as it is, 0 if an earlier state of it is.";

@@ -33,7 +33,10 @@ pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Gr
 }
 
 pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    let items = control.operations.assets_below(&granted.scope);
+    // Azure's client leaves the prefix of a short reference in the name.
+    let plain = granted.scope.to_string().replace("/azureml:", "/");
+    let scope = plain.parse().map_err(|_| Refusal::NotFound(granted.scope.clone()))?;
+    let items = control.operations.assets_below(&scope);
     let size = size(call, &["$top"], 100)?;
     let newest = call.query("$orderBy").is_some_and(|order| order.to_ascii_lowercase().contains("desc"));
     let by_time = items.into_iter().map(|(key, stored)| {

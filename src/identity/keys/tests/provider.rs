@@ -50,6 +50,7 @@ fn issuers(jwks_file: Option<PathBuf>) -> Vec<Arc<Issuer>> {
         issuers: vec![OidcIssuer {
             issuer: OTHER.to_owned(),
             audiences: Vec::new(),
+            control_audiences: Vec::new(),
             principal_claim: "sub".to_owned(),
             groups_claim: None,
             jwks_file,

@@ -282,6 +282,7 @@ pub(super) fn identity() -> Identity {
         issuers: vec![OidcIssuer {
             issuer: CI.to_owned(),
             audiences: vec!["scoregate".to_owned()],
+            control_audiences: Vec::new(),
             principal_claim: "sub".to_owned(),
             groups_claim: Some("groups".to_owned()),
             jwks_file: None,
