@@ -70,6 +70,9 @@ pub async fn open_store(url: &StoreUrl, vault: &Vault) -> Result<Arc<dyn Store>,
 
 /// Opens the master key that the settings name, or the one beside the store.
 pub fn open_vault(settings: &Settings) -> Result<Vault, StartError> {
+    if let StoreUrl::Sqlite(file) = &settings.store {
+        SqliteStore::check_place(file)?;
+    }
     let beside = settings.store.directory().map(|directory| directory.join("master.key"));
     Ok(match (&settings.master_key, beside) {
         (Some(file), _) => Vault::open(file, false)?,

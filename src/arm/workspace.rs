@@ -22,7 +22,8 @@ pub fn read(form: &Form<'_>, place: &WorkspaceRef) -> Workspace {
     }
     for (what, name) in [("resource group", &place.resource_group), ("workspace", &place.name)] {
         if !is_name(name) {
-            let problem = format!("`{name}` is no name of a {what}: write letters, digits and . _ - ( ), at most 90");
+            let problem =
+                format!("`{name}` is no name of a {what}: write letters, digits and . _ - ( ), at most 90");
             form.wrong("name", problem, None);
         }
     }

@@ -32,11 +32,7 @@ pub(super) fn etag(revision: u64) -> String {
 
 impl Call {
     /// Parses what surrounds a body.
-    pub(super) fn parse(
-        head: &http::request::Parts,
-        path: Path,
-        params: Params,
-    ) -> Result<Call, ApiError> {
+    pub(super) fn parse(head: &http::request::Parts, path: Path, params: Params) -> Result<Call, ApiError> {
         let query = head.uri.query().unwrap_or_default();
         let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         Ok(Call {

@@ -47,24 +47,33 @@ pub(super) fn deciding(grant: &Grant) -> DecidingGrant {
     }
 }
 
+/// A word for a shell: names may hold what it would act on.
+fn quoted(word: &str) -> String {
+    if word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// The smallest suggested role that would allow it, as a command.
 pub(super) fn missing(
     action: &str,
     kind: ActionKind,
     scope: &Scope,
-    principal: PrincipalId,
+    (principal, principal_type): (PrincipalId, Option<&str>),
 ) -> Option<MissingGrant> {
     let question = Question { action: action.to_owned(), kind }.action();
     let role = SUGGESTED
         .iter()
         .find(|name| builtin::by_name(name).is_some_and(|id| builtin::covers(id, &question)))?;
+    let known = principal_type.map(|kind| format!(" --assignee-principal-type {kind}")).unwrap_or_default();
     Some(MissingGrant {
         role_name: (*role).to_owned(),
         scope: scope.to_string(),
         command: format!(
-            "scoregate role assignment create --assignee-object-id {principal} --role \"{role}\" --scope '{}'",
-            // Names may hold what a shell would act on.
-            scope.to_string().replace('\'', "'\\''")
+            "scoregate role assignment create --assignee-object-id {principal}{known} --role \"{role}\" --scope {}",
+            quoted(&scope.to_string())
         ),
     })
 }
@@ -94,6 +103,7 @@ impl Operations {
             Decision::NotGranted => ("not_granted", None, None),
         };
         let lacks = matches!(decision, Decision::NotGranted);
+        let kind = (who.id == own.id).then(|| asker.caller.kind.as_str());
         Ok(AccessView {
             allowed: decision.is_allowed(),
             principal_id: who.id.to_string(),
@@ -102,7 +112,11 @@ impl Operations {
             decision: word.to_owned(),
             role_assignment: grant,
             deny_assignment: denial,
-            missing: if lacks { missing(&question.action, question.kind, scope, who.id) } else { None },
+            missing: if lacks {
+                missing(&question.action, question.kind, scope, (who.id, kind))
+            } else {
+                None
+            },
         })
     }
 

@@ -30,7 +30,9 @@ impl Operations {
         let expect = precondition.judge(before.as_deref())?;
         let most = self.limits.assets;
         if before.is_none() && self.assets_below(&Scope::root()).len() >= most {
-            return Err(Refusal::Limit(format!("there are {most} versions, as many as `limits.assets` allows")));
+            return Err(Refusal::Limit(format!(
+                "there are {most} versions, as many as `limits.assets` allows"
+            )));
         }
         let put = Put { resource: Resource::Asset(asset), manager: Manager::Caller, expect };
         self.put(granted, put, precondition, Vec::new()).await

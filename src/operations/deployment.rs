@@ -99,7 +99,8 @@ impl Operations {
         }
         match backend.urls.iter().find(|url| url.is_off_limits()) {
             Some(url) => {
-                let problem = format!("`{}` is a link-local, metadata or multicast address", String::from(url.clone()));
+                let problem =
+                    format!("`{}` is a link-local, metadata or multicast address", String::from(url.clone()));
                 Err(Refusal::invalid(FIELD, problem))
             }
             None => Ok(()),

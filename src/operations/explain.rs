@@ -98,7 +98,7 @@ impl Operations {
         let (grant, lacks) = match (route, outcome.principal) {
             (Some(route), Some(principal)) if outcome.auth_mode == Some("aad_token") => {
                 let refused = outcome.reason == Some("not_authorized");
-                granted_now(&snapshot, route, Principals { id: principal, groups: &[] }, refused)
+                granted_now(&snapshot, route, (Principals { id: principal, groups: &[] }, None), refused)
             }
             _ => (None, None),
         };
@@ -202,18 +202,23 @@ impl Operations {
             Decision::NotGranted => format!("no role assignment grants `{SCORE}` at `{}`", route.scope),
         };
         checks.add("authorize", decision.is_allowed(), found);
-        granted_now(snapshot, route, who, matches!(decision, Decision::NotGranted))
+        granted_now(snapshot, route, (who, Some(kind)), matches!(decision, Decision::NotGranted))
     }
 }
 
 type Decided = (Option<crate::arm::access::DecidingGrant>, Option<crate::arm::access::MissingGrant>);
 
 /// The grant that lets a principal score now, or the one that is missing.
-fn granted_now(snapshot: &Snapshot, route: &EndpointRoute, who: Principals<'_>, refused: bool) -> Decided {
+fn granted_now(
+    snapshot: &Snapshot,
+    route: &EndpointRoute,
+    (who, kind): (Principals<'_>, Option<&str>),
+    refused: bool,
+) -> Decided {
     let AuthRoute::AadToken(place) = &route.auth else { return (None, None) };
     match snapshot.policy.decide(who, &snapshot.score, place) {
         Decision::Allowed(grant) => (Some(deciding(grant)), None),
-        _ if refused => (None, missing(SCORE, ActionKind::Control, &route.scope, who.id)),
+        _ if refused => (None, missing(SCORE, ActionKind::Control, &route.scope, (who.id, kind))),
         _ => (None, None),
     }
 }

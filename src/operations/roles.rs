@@ -88,7 +88,8 @@ impl Operations {
         let known = before.as_deref().and_then(role_in);
         // Whoever holds the role holds what it becomes, so the right is needed where it is held, too.
         let contents = self.publisher.contents();
-        let held = contents.iter().filter_map(|stored| grant_in(stored)).filter(|grant| grant.role == role.id);
+        let held =
+            contents.iter().filter_map(|stored| grant_in(stored)).filter(|grant| grant.role == role.id);
         for scope in held.map(|grant| &grant.scope) {
             self.judge(&granted.asker, WRITE_DEFINITIONS, scope)?;
         }
@@ -247,7 +248,8 @@ impl Operations {
         self.put(granted, put, precondition, require).await.map_err(|refusal| match refusal {
             Refusal::Taken => Refusal::Exists(
                 "RoleAssignmentExists",
-                "another assignment has this name, or grants this role to this principal at this scope".to_owned(),
+                "another assignment has this name, or grants this role to this principal at this scope"
+                    .to_owned(),
             ),
             other => other,
         })

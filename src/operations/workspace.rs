@@ -73,7 +73,9 @@ impl Operations {
         }
         let most = self.limits.workspaces;
         if before.is_none() && self.workspaces_in(&Scope::root()).len() >= most {
-            return Err(Refusal::Limit(format!("there are {most} workspaces, as many as `limits.workspaces` allows")));
+            return Err(Refusal::Limit(format!(
+                "there are {most} workspaces, as many as `limits.workspaces` allows"
+            )));
         }
         let put = Put { resource: Resource::Workspace(workspace), manager: Manager::Caller, expect };
         self.put(granted, put, precondition, Vec::new()).await

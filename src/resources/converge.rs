@@ -99,7 +99,8 @@ fn granted_by_callers(store: &Contents, wanted: &RoleAssignment) -> bool {
     store.below(&wanted.scope).any(|(_, stored)| match &stored.resource {
         Resource::RoleAssignment(known) => {
             stored.manager == Manager::Caller
-                && (&known.scope, known.role, known.principal) == (&wanted.scope, wanted.role, wanted.principal)
+                && (&known.scope, known.role, known.principal)
+                    == (&wanted.scope, wanted.role, wanted.principal)
         }
         _ => false,
     })

@@ -139,6 +139,7 @@ pub(super) const SHOWN_ONLY: &[&str] = &[
     "openapi_uri",
     "provisioning_state",
     "resource_group",
+    "resourceGroup",
     "creation_context",
 ];
 

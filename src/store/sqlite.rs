@@ -66,13 +66,7 @@ impl SqliteStore {
     /// Opens a file, making it if it is not there. Its directory must exist.
     pub async fn open(file: &Path, chain: Chain) -> Result<SqliteStore, StoreError> {
         let wrong = |why: String| StoreError::Open { file: file.to_owned(), why };
-        if let Some(directory) = file.parent()
-            && !directory.as_os_str().is_empty()
-            && !directory.is_dir()
-        {
-            let why = format!("there is no directory {0}; run mkdir -p {0}", directory.display());
-            return Err(wrong(why));
-        }
+        SqliteStore::check_place(file)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -87,6 +81,17 @@ impl SqliteStore {
             StoreError::Unavailable(why) => wrong(why),
             other => other,
         })
+    }
+
+    /// Whether a file could be made there.
+    pub fn check_place(file: &Path) -> Result<(), StoreError> {
+        match file.parent() {
+            Some(directory) if !directory.as_os_str().is_empty() && !directory.is_dir() => {
+                let why = format!("there is no directory {0}; run mkdir -p {0}", directory.display());
+                Err(StoreError::Open { file: file.to_owned(), why })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A store that lives only as long as the process.
@@ -228,7 +233,8 @@ impl Making<'_> {
 
     async fn delete_below(&mut self, id: &Scope) -> Result<(), StoreError> {
         // `0` is the character after `/`.
-        let below = sqlx::query("SELECT id, body, manager FROM resources WHERE id > ? AND id < ? ORDER BY id");
+        let below =
+            sqlx::query("SELECT id, body, manager FROM resources WHERE id > ? AND id < ? ORDER BY id");
         let below = below.bind(format!("{}/", id.key())).bind(format!("{}0", id.key()));
         for row in below.fetch_all(&mut *self.tx).await? {
             let (key, body): (String, String) = (row.try_get(0)?, row.try_get(1)?);

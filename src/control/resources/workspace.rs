@@ -21,7 +21,8 @@ const READ: &str = "Microsoft.MachineLearningServices/workspaces/read";
 
 pub(in crate::control) fn describe(form: &Form<'_>) {
     let word = || "name".to_owned();
-    let place = WorkspaceRef { subscription: uuid::Uuid::nil().to_string(), resource_group: word(), name: word() };
+    let place =
+        WorkspaceRef { subscription: uuid::Uuid::nil().to_string(), resource_group: word(), name: word() };
     workspace::read(form, &place);
 }
 
