@@ -27,7 +27,7 @@ use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::publish::{PublishError, Publisher};
 use crate::settings::Limits;
-use crate::store::{Batch, Change, Expect, Manager, Revision, Store, StoreError, Stored};
+use crate::store::{Batch, Change, Committed, Expect, Manager, Revision, Store, StoreError, Stored};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 
@@ -119,7 +119,7 @@ impl Operations {
     }
 
     /// Commits the changes of a granted operation with its audit record, and waits until they are in force.
-    async fn commit(&self, granted: &Granted, changes: Vec<Change>) -> Result<Revision, Refusal> {
+    async fn commit(&self, granted: &Granted, changes: Vec<Change>) -> Result<Committed, Refusal> {
         let deed = self.deed(granted, Outcome::Done);
         Ok(self.publisher.commit(Batch { changes, deed }).await?)
     }
@@ -132,11 +132,12 @@ impl Operations {
         precondition: &Precondition,
         mut with: Vec<Change>,
     ) -> Result<Written, Refusal> {
-        let id = put.resource.id().map_err(|error| Refusal::invalid("id", error.to_string()))?;
         let created = matches!(put.expect, Expect::Absent);
         with.push(Change::Put(Box::new(put.resource), put.manager, put.expect));
-        self.commit(granted, with).await.map_err(|refusal| refusal.under(precondition))?;
-        let stored = self.store.get(&id).await?.ok_or(Refusal::Conflict)?;
+        let mut committed =
+            self.commit(granted, with).await.map_err(|refusal| refusal.under(precondition))?;
+        // What this operation wrote, whatever others have made of it since.
+        let stored = committed.written.pop().ok_or(Refusal::Defect)?;
         Ok(Written { stored, created, operation: granted.operation })
     }
 

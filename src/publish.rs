@@ -14,7 +14,7 @@ use crate::model::audit::Deed;
 use crate::model::deployment::Deployment;
 use crate::resources::{ConvergeError, Directory, converge};
 use crate::routing::{CompileError, Compiler, Snapshot, SnapshotCell};
-use crate::store::{Batch, Contents, Revision, Store, StoreError};
+use crate::store::{Batch, Committed, Contents, Revision, Store, StoreError};
 use crate::telemetry::health::{Health, State};
 use crate::telemetry::metrics::Metrics;
 
@@ -171,13 +171,14 @@ impl Publisher {
     }
 
     /// Commits a batch and waits until it is in force.
-    pub async fn commit(&self, batch: Batch) -> Result<Revision, PublishError> {
-        let revision = self.store.commit(batch).await?;
+    pub async fn commit(&self, batch: Batch) -> Result<Committed, PublishError> {
+        let committed = self.store.commit(batch).await?;
+        let revision = committed.revision;
         let began = Instant::now();
         let in_force = tokio::time::timeout(IN_FORCE, self.wait_for(revision)).await;
         in_force.map_err(|_| PublishError::Late(revision))?;
         self.metrics.in_force.observe(began.elapsed().as_secs_f64());
-        Ok(revision)
+        Ok(committed)
     }
 
     fn tell(&self, snapshot: &Snapshot) {

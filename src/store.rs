@@ -91,6 +91,15 @@ pub struct Batch {
     pub deed: Deed,
 }
 
+/// A batch that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The revision it led to.
+    pub revision: Revision,
+    /// What it wrote, in its order, as it is kept.
+    pub written: Vec<Arc<Stored>>,
+}
+
 /// Why the store did not do it. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -153,8 +162,8 @@ pub struct AuditRow {
 /// Every method may be cancelled: a batch is then either done whole or not at all.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Makes all of these changes or none, with their record, durably, and gives the revision they led to.
-    async fn commit(&self, batch: Batch) -> Result<Revision, StoreError>;
+    /// Makes all of these changes or none, with their record, durably, and gives what came of it.
+    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError>;
     /// One resource.
     async fn get(&self, id: &Scope) -> Result<Option<Arc<Stored>>, StoreError>;
     /// Everything, as of one revision.

@@ -107,6 +107,13 @@ fn permission(form: &Form<'_>) -> Permission {
 
 /// Reads the body of a custom role's PUT.
 pub fn read_definition(form: &Form<'_>, id: Uuid) -> Option<RoleDefinition> {
+    for key in ["name", "id"] {
+        // Clients write the id under a scope of theirs, so its GUID is what counts.
+        if form.value::<String>(key, "Its GUID.").optional().is_some_and(|text| role_guid(&text) != Some(id))
+        {
+            form.wrong(key, "is not the GUID in the path", None);
+        }
+    }
     form.section("properties", "", |f| {
         let given = bounded(f, "roleName", NAME).filter(|name| !name.trim().is_empty());
         if given.is_none() {
@@ -118,7 +125,7 @@ pub fn read_definition(form: &Form<'_>, id: Uuid) -> Option<RoleDefinition> {
         if permissions.len() > PERMISSIONS {
             f.wrong("permissions", format!("has more than {PERMISSIONS} entries"), None);
         }
-        if permissions.is_empty() && !f.has("permissions") {
+        if permissions.is_empty() {
             f.wrong("permissions", "is missing", Some(r#"[{"actions": ["*/read"]}]"#));
         }
         let scopes = f.values::<Scope>("assignableScopes", "Where it may be assigned.").unwrap_or_default();

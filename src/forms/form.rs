@@ -169,6 +169,9 @@ impl<'a> Form<'a> {
 
     fn find(&self, key: &'static str, schema: Value) -> Option<&'a Node> {
         self.asked.borrow_mut().push((key, schema));
+        if self.reading.lenient && self.fields.iter().filter(|(name, ..)| self.is(name, key)).count() > 1 {
+            self.wrong(key, "stands there twice, in different letters", Some("keep one of them"));
+        }
         self.fields
             .iter()
             .find(|(name, ..)| self.is(name, key))

@@ -123,7 +123,8 @@ impl Operations {
     ) -> Result<ExplanationView, Refusal> {
         let snapshot = self.snapshot()?;
         let Some(route) = snapshot.endpoints.get(&endpoint.to_ascii_lowercase()) else {
-            self.judge(asker, READ, &Scope::root())?;
+            self.judge(asker, READ, &Scope::root())
+                .map_err(|_| Refusal::NotFound(Scope::root().gateway("endpoints", endpoint)))?;
             let mut checks = Checks::new();
             checks.add("match", false, format!("there is no endpoint `{endpoint}`"));
             return Ok(explanation(endpoint, checks, (None, None)));

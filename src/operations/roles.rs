@@ -220,6 +220,10 @@ impl Operations {
             );
             return Err(Refusal::Rule("RoleDefinitionNotAssignableAtScope", message));
         }
+        if self.owners.iter().any(|own| own.id == grant.id) {
+            let message = "the configuration's `owners` have an assignment of this name; choose another GUID";
+            return Err(Refusal::Exists("RoleAssignmentExists", message.to_owned()));
+        }
         let before = self.stored(&grant.own_scope()).await?;
         let expect = precondition.judge(before.as_deref())?;
         if let Some(stored) = before.as_deref() {

@@ -31,7 +31,7 @@ fn delete(n: u128, expect: Expect) -> Change {
 /// Commits changes as somebody.
 pub(crate) async fn commit(store: &dyn Store, changes: Vec<Change>) -> Result<Revision, StoreError> {
     let deed = Deed::of_gateway("test", "Test/write", "r", "2026-01-01T00:00:00Z".to_owned());
-    store.commit(Batch { changes, deed }).await
+    store.commit(Batch { changes, deed }).await.map(|committed| committed.revision)
 }
 
 /// The chain of every store here.

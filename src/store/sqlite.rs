@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::chain::{Chain, ORIGIN, hex};
-use super::{AuditRow, Batch, Change, Contents, Delta, Expect, Manager, Revision, Store, StoreError, Stored};
+use super::{
+    AuditRow, Batch, Change, Committed, Contents, Delta, Expect, Manager, Revision, Store, StoreError, Stored,
+};
 use crate::model::audit::{Deed, Record, System, Touched};
 use crate::model::resource::Resource;
 use crate::model::scope::Scope;
@@ -134,6 +136,7 @@ struct Making<'a> {
     revision: i64,
     system: System,
     touched: Vec<Touched>,
+    written: Vec<Arc<Stored>>,
 }
 
 fn sha256(text: &str) -> String {
@@ -176,6 +179,8 @@ impl Making<'_> {
                 (system.created_by, system.created_at) = (known.created_by, known.created_at);
             }
             let after = self.put(&id, &resource, manager, &system).await?;
+            let (resource, revision) = (*resource, u64::try_from(self.revision).unwrap_or(0));
+            self.written.push(Arc::new(Stored { resource, revision, manager, system }));
             self.touched.push(Touched { id: id.key().to_owned(), before, after: Some(after) });
         } else if found.is_some() {
             self.delete(id.key()).await?;
@@ -319,7 +324,7 @@ async fn revision_in(tx: &mut Transaction<'_, Sqlite>) -> Result<i64, StoreError
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn commit(&self, Batch { changes, deed }: Batch) -> Result<Revision, StoreError> {
+    async fn commit(&self, Batch { changes, deed }: Batch) -> Result<Committed, StoreError> {
         // The lock is taken at once: one that is upgraded later could fail without waiting.
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let changes_anything = changes.iter().any(|change| !matches!(change, Change::Require(..)));
@@ -336,7 +341,7 @@ impl Store for SqliteStore {
             modified_by: actor,
             modified_at: time,
         };
-        let mut making = Making { tx, revision, system, touched: Vec::new() };
+        let mut making = Making { tx, revision, system, touched: Vec::new(), written: Vec::new() };
         // What the batch itself passes on, such as a name from one role to another, is free before it is taken.
         for change in &changes {
             if let Change::Put(resource, ..) = change {
@@ -351,10 +356,11 @@ impl Store for SqliteStore {
             old.execute(&mut *making.tx).await?;
         }
         making.record(deed, &self.chain).await?;
-        making.tx.commit().await?;
+        let Making { tx, written, .. } = making;
+        tx.commit().await?;
         let revision = u64::try_from(revision).unwrap_or(0);
         self.feed.send_if_modified(|known| std::mem::replace(known, revision.max(*known)) != *known);
-        Ok(revision)
+        Ok(Committed { revision, written })
     }
 
     async fn get(&self, id: &Scope) -> Result<Option<Arc<Stored>>, StoreError> {
