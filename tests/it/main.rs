@@ -15,8 +15,9 @@ mod support;
 mod answers;
 mod auth_matrix;
 mod cli;
-mod control;
+
 mod cli_client;
+mod control;
 mod durability;
 mod front_door;
 mod limits;
