@@ -22,6 +22,7 @@ mod durability;
 mod front_door;
 mod limits;
 mod messages;
+mod openapi;
 mod real_servers;
 mod sdk;
 mod split;
