@@ -161,13 +161,14 @@ impl Operations {
         asker: &Asker,
         action: &str,
         scope: &Scope,
-        refusal: &Refusal,
+        (refusal, granted): (&Refusal, bool),
     ) -> Result<(), Refusal> {
         if matches!(refusal, Refusal::NotInForce | Refusal::TooManyRefusals) {
             // What is stored has its record already.
             return Ok(());
         }
-        if self.refusals.one_too_many(asker.caller.object_id) {
+        // Whoever has the right may fail as often as he likes: he could as well succeed.
+        if !granted && self.refusals.one_too_many(asker.caller.object_id) {
             return Err(Refusal::TooManyRefusals);
         }
         let deed = Deed {

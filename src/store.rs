@@ -80,6 +80,8 @@ pub enum Change {
     DeleteTree(Scope, Expect),
     /// Changes nothing, but is a conflict unless this is so: what a change relies on elsewhere.
     Require(Scope, Expect),
+    /// Changes nothing, but is refused if any resource claims something that begins so.
+    RequireUnclaimed(String),
 }
 
 /// Changes that are made together, and who makes them.

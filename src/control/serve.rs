@@ -22,7 +22,7 @@ use super::table::{Access, At, Operation};
 use crate::net::conn::Conn;
 use crate::net::framing::Violation;
 use crate::net::serve::Service;
-use crate::operations::{Asker, Refusal};
+use crate::operations::Refusal;
 
 /// Bytes of a body that is too large, and time for them, that are read before it is refused.
 const DRAINED: usize = 8 << 20;
@@ -164,15 +164,23 @@ impl Control {
                 told.scope = Some(scope.to_string());
                 let recorded = call.method != Method::GET;
                 // Whoever may not do it need not send what he would do it with.
-                let result = match self.operations.authorize(asker.clone(), action, scope.clone()) {
+                let (result, granted) = match self.operations.authorize(asker.clone(), action, scope.clone())
+                {
                     Ok(granted) => {
                         self.take_body(&mut call, operation, head, body).await?;
-                        handler(self, &call, granted).await
+                        (handler(self, &call, granted).await, true)
                     }
-                    Err(refusal) => Err(Failed::Refused(refusal)),
+                    Err(refusal) => (Err(Failed::Refused(refusal)), false),
                 };
                 drop(call);
-                self.recorded(result, recorded, &asker, action, &scope).await
+                let failed = match result {
+                    Ok(reply) => return Ok(reply),
+                    Err(failed) => failed,
+                };
+                if let (true, Failed::Refused(refusal)) = (recorded, &failed) {
+                    self.operations.record_refusal(&asker, action, &scope, (refusal, granted)).await?;
+                }
+                Err(failed.into())
             }
         }
     }
@@ -190,25 +198,6 @@ impl Control {
             call.set_body(&bytes)?;
         }
         Ok(())
-    }
-
-    /// Leaves a record of a write or a secret that was refused.
-    async fn recorded(
-        &self,
-        result: Result<Reply, Failed>,
-        recorded: bool,
-        asker: &Asker,
-        action: &str,
-        scope: &crate::model::scope::Scope,
-    ) -> Result<Reply, ApiError> {
-        let failed = match result {
-            Ok(reply) => return Ok(reply),
-            Err(failed) => failed,
-        };
-        if let (true, Failed::Refused(refusal)) = (recorded, &failed) {
-            self.operations.record_refusal(asker, action, scope, refusal).await?;
-        }
-        Err(failed.into())
     }
 
     async fn body(&self, head: &Parts, body: Incoming) -> Result<Bytes, ApiError> {

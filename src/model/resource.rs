@@ -10,6 +10,11 @@ use super::scope::{Scope, ScopeError};
 use super::token_key::TokenKey;
 use super::workspace::Workspace;
 
+/// What the claims of every grant of a role begin with.
+pub fn held(role: uuid::Uuid) -> String {
+    format!("held {role} ")
+}
+
 /// One resource of the control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "body", rename_all = "snake_case")]
@@ -57,6 +62,7 @@ impl Resource {
             Resource::RoleAssignment(grant) => vec![
                 format!("grant {}", grant.id),
                 format!("grant {} {} {}", grant.scope.key(), grant.role, grant.principal),
+                format!("{}{}", held(grant.role), grant.own_scope().key()),
             ],
             _ => Vec::new(),
         }

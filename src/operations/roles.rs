@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{Granted, Operations, Precondition, Put, Refusal, Written, not_from_files};
-use crate::model::resource::Resource;
+use crate::model::resource::{Resource, held};
 use crate::model::role::{DenyAssignment, PrincipalId, RoleAssignment, RoleDefinition};
 use crate::model::scope::Scope;
 use crate::rbac::builtin;
@@ -88,9 +88,9 @@ impl Operations {
         let known = before.as_deref().and_then(role_in);
         // Whoever holds the role holds what it becomes, so the right is needed where it is held, too.
         let contents = self.publisher.contents();
-        let held =
-            contents.iter().filter_map(|stored| grant_in(stored)).filter(|grant| grant.role == role.id);
-        for scope in held.map(|grant| &grant.scope) {
+        let grants = contents.iter().filter_map(|stored| grant_in(stored));
+        let grants = grants.filter(|grant| grant.role == role.id);
+        for scope in grants.map(|grant| &grant.scope) {
             self.judge(&granted.asker, WRITE_DEFINITIONS, scope)?;
         }
         for scope in
@@ -139,15 +139,14 @@ impl Operations {
         for scope in role_in(&before).iter().flat_map(|role| &role.assignable_scopes) {
             self.judge(&granted.asker, granted.action, scope)?;
         }
-        let contents = self.publisher.contents();
-        let holders = contents.iter().filter(|stored| grant_in(stored).is_some_and(|grant| grant.role == id));
-        let held = holders.count();
-        if held > 0 {
-            let message = format!("{held} role assignments grant the role; delete those first");
-            return Err(Refusal::Rule("RoleDefinitionHasAssignments", message));
-        }
-        let changes = vec![Change::Delete(at, expect)];
-        self.commit(granted, changes).await.map_err(|refusal| refusal.under(precondition))?;
+        let changes = vec![Change::RequireUnclaimed(held(id)), Change::Delete(at, expect)];
+        self.commit(granted, changes).await.map_err(|refusal| match refusal {
+            Refusal::Taken => {
+                let message = "role assignments grant the role; delete those first".to_owned();
+                Refusal::Rule("RoleDefinitionHasAssignments", message)
+            }
+            other => other.under(precondition),
+        })?;
         Ok(Some(before))
     }
 

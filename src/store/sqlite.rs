@@ -145,11 +145,15 @@ fn sha256(text: &str) -> String {
 
 impl Making<'_> {
     async fn apply(&mut self, change: Change) -> Result<(), StoreError> {
+        if let Change::RequireUnclaimed(start) = &change {
+            return self.unclaimed(start).await;
+        }
         let (id, expect) = match &change {
             Change::Put(resource, _, expect) => (id_of(resource)?, *expect),
             Change::Delete(id, expect) | Change::DeleteTree(id, expect) | Change::Require(id, expect) => {
                 (id.clone(), *expect)
             }
+            Change::RequireUnclaimed(_) => return Ok(()),
         };
         let found = sqlx::query("SELECT revision, body, system FROM resources WHERE id = ?").bind(id.key());
         let found = found.fetch_optional(&mut *self.tx).await?;
@@ -219,6 +223,16 @@ impl Making<'_> {
             make.execute(&mut *self.tx).await?;
         }
         Ok(sha256(&body))
+    }
+
+    async fn unclaimed(&mut self, start: &str) -> Result<(), StoreError> {
+        let found = sqlx::query("SELECT id FROM claims WHERE claim >= ? AND claim < ? LIMIT 1");
+        // No claim holds a character as high.
+        let found = found.bind(start).bind(format!("{start}\u{10ffff}"));
+        match found.fetch_optional(&mut *self.tx).await? {
+            None => Ok(()),
+            Some(row) => Err(StoreError::Taken { id: Scope::root(), holder: row.try_get(0)? }),
+        }
     }
 
     /// Gives up what a resource alone may have.
@@ -327,7 +341,8 @@ impl Store for SqliteStore {
     async fn commit(&self, Batch { changes, deed }: Batch) -> Result<Committed, StoreError> {
         // The lock is taken at once: one that is upgraded later could fail without waiting.
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let changes_anything = changes.iter().any(|change| !matches!(change, Change::Require(..)));
+        let changes_anything =
+            changes.iter().any(|change| !matches!(change, Change::Require(..) | Change::RequireUnclaimed(_)));
         let revision = if changes_anything {
             let next = "UPDATE state SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'revision' RETURNING CAST(value AS INTEGER)";
             sqlx::query(next).fetch_one(&mut *tx).await?.try_get(0)?

@@ -85,7 +85,7 @@ async fn owned_site() -> (Site, Stand) {
     let stand = Stand::start(Plan::default()).await;
     let ca = stand.directory.path().join("ca.pem");
     let more = format!(
-        "identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\n",
+        "identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\ninstance_roots: [ roots.pem ]\n",
         stand.authority,
         ca.display(),
         object_id("owner")
