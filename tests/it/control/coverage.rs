@@ -127,7 +127,7 @@ impl Fixture {
         }
         let uri = put[1].at("/properties/properties/AzureAsyncOperationUri").as_str().unwrap();
         let (path, _) = uri.split_once('?').unwrap();
-        self.operation = path.rsplit('/').next().unwrap().to_owned();
+        path.rsplit('/').next().unwrap().clone_into(&mut self.operation);
     }
 
     /// A scoring request, and its id once it can be explained.

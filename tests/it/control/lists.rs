@@ -91,7 +91,7 @@ async fn pages_hold_everything_once_whatever_is_made_and_removed_in_between() {
         match order {
             "" => assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "by name"),
             _ if order.ends_with("Desc") => {
-                assert!(times.windows(2).all(|pair| pair[0] >= pair[1]), "{order}")
+                assert!(times.windows(2).all(|pair| pair[0] >= pair[1]), "{order}");
             }
             _ => assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{order}"),
         }

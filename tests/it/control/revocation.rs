@@ -16,7 +16,7 @@ use crate::support::stand::object_id;
 use crate::support::{Instance, Plan, Raw, Stand, until};
 
 /// Revocations of each kind.
-const ROUNDS: usize = 20;
+const ROUNDS: u32 = 20;
 /// Connections of each credential. Together with the pace they make 500 requests a second.
 const CONNECTIONS: usize = 4;
 const PACE: Duration = Duration::from_millis(40);
@@ -96,7 +96,7 @@ impl Measured {
     }
 
     fn tell(mut self, what: &str) {
-        assert!(self.acknowledged.len() >= ROUNDS, "{what}");
+        assert!(self.acknowledged.len() >= ROUNDS as usize, "{what}");
         let told = [&mut self.acknowledged, &mut self.got_through].map(|times| {
             times.sort();
             format!("median {:?}, max {:?}", times[times.len() / 2], times[times.len() - 1])
@@ -132,8 +132,8 @@ async fn key(owner: &Caller, name: &str, slot: &str) -> String {
 
 async fn roles(owner: &Caller, lane: &Lane) -> Measured {
     let mut measured = Measured::default();
-    let id = |round: usize| grant_id(&endpoint("rev-role"), Uuid::from_u128(0x1000 + round as u128));
-    let grant = async |round: usize| {
+    let id = |round: u32| grant_id(&endpoint("rev-role"), Uuid::from_u128(0x1000 + u128::from(round)));
+    let grant = async |round: u32| {
         let body = grant_body(builtin::DATA_SCIENTIST, object_id("scientist"));
         owner.put(&id(round), body).await.is(201);
     };
@@ -196,7 +196,7 @@ async fn from_its_acknowledgement_on_a_revocation_holds_on_open_connections_unde
     );
     let changes = stand.metric("scoregate_change_in_force_seconds_count").await - changes;
     // Each of these is one change at least; reading the new keys leaves records besides.
-    assert!(changes >= 3.0 * ROUNDS as f64, "{changes} changes were counted");
+    assert!(changes >= 3.0 * f64::from(ROUNDS), "{changes} changes were counted");
     roles.tell("a role assignment is deleted");
     keys.tell("a key is regenerated");
     modes.tell("the auth mode is changed");
