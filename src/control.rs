@@ -1,7 +1,7 @@
 //! The control plane: Azure Resource Manager's REST API over [`crate::operations`].
 //!
-//! [`table`] lists every operation with the right that it needs; [`route`] finds the one that a request means;
-//! [`serve`] takes a request through authentication, authorization and its handler. A handler that touches a resource
+//! `table` lists every operation with the right that it needs; `route` finds the one that a request means;
+//! `serve` takes a request through authentication, authorization and its handler. A handler that touches a resource
 //! takes a [`crate::operations::Granted`], so that an operation without a right in the table cannot be written.
 
 mod answer;

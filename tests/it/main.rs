@@ -6,6 +6,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::format_push_string,
+    clippy::format_collect,
+    clippy::print_stdout,
     reason = "tests may fail"
 )]
 

@@ -245,6 +245,7 @@ fn record<'a>(records: &'a [Record], id: &str) -> Vec<&'a Record> {
     records.iter().filter(|record| record.deed.request_id == id).collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "one trail, from its beginning to its end")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_secrets_and_refusals_leave_records_and_nothing_else_does() {
     let world = world().await;
