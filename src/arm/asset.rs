@@ -15,6 +15,7 @@ const MAX_BYTES: usize = 64 * 1024;
 
 /// Reads the body of a PUT: its properties are kept as they are.
 pub fn read(form: &Form<'_>, id: &Scope, kind: AssetKind) -> Option<Asset> {
+    form.needs("properties");
     let Some(Value::Object(properties)) = form.carried("properties") else {
         form.wrong("properties", "is missing or not an object", None);
         return None;

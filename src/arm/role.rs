@@ -115,12 +115,15 @@ pub fn read_definition(form: &Form<'_>, id: Uuid) -> Option<RoleDefinition> {
         }
     }
     form.section("properties", "", |f| {
-        let given = bounded(f, "roleName", NAME).filter(|name| !name.trim().is_empty());
-        if given.is_none() {
-            f.wrong("roleName", "is missing", Some("give the role a name"));
+        let given =
+            f.value::<String>("roleName", "The name shown to people.").required("give the role a name");
+        if given.as_ref().is_some_and(|name| name.trim().is_empty() || name.chars().count() > NAME) {
+            f.wrong("roleName", format!("has no letter, or more than {NAME}"), None);
         }
         let kinds = [("CustomRole", ()), ("BuiltInRole", ())];
         f.one_of("type", "CustomRole.", &kinds).or(());
+        f.needs("permissions");
+        f.needs("assignableScopes");
         let permissions = f.list("permissions", "What the role grants.", permission);
         if permissions.len() > PERMISSIONS {
             f.wrong("permissions", format!("has more than {PERMISSIONS} entries"), None);

@@ -72,7 +72,7 @@ fn describe(operation: &Operation, generator: &mut schemars::SchemaGenerator, er
         let reading = Reading::describe_body();
         let form = reading.form(None);
         read(&form);
-        let body = json!({"required": true, "content": {"application/json": {"schema": form.close()}}});
+        let body = json!({"required": !operation.optional, "content": {"application/json": {"schema": form.close()}}});
         fields.insert("requestBody".to_owned(), body);
     }
     described

@@ -63,6 +63,8 @@ pub(super) struct Operation {
     pub(super) access: Access,
     /// Reads the body; asked to describe itself, it gives the body's schema.
     pub(super) body: Option<fn(&Form<'_>)>,
+    /// The body may be left out.
+    pub(super) optional: bool,
     /// Statuses and what comes with them.
     pub(super) answers: Vec<(u16, Option<Shape>)>,
     /// Query parameters besides `api-version`.
@@ -72,6 +74,10 @@ pub(super) struct Operation {
 impl Operation {
     fn takes(self, body: fn(&Form<'_>)) -> Operation {
         Operation { body: Some(body), ..self }
+    }
+
+    fn may_take(self, body: fn(&Form<'_>)) -> Operation {
+        Operation { body: Some(body), optional: true, ..self }
     }
 
     fn gives<T: JsonSchema>(mut self, statuses: &[u16]) -> Operation {
@@ -134,6 +140,7 @@ macro_rules! row {
             summary: $summary,
             access: $access,
             body: None,
+            optional: false,
             answers: Vec::new(),
             query: &[],
         }
@@ -239,7 +246,7 @@ fn deployment_rows() -> Vec<Operation> {
         row!(DELETE workspace!("/onlineEndpoints/{endpoint}/deployments/{deployment}"), "OnlineDeployments_Delete", "Removes a deployment that has no traffic.", ml!("/onlineEndpoints/deployments/delete"), At::Target => deployment::delete)
             .gives_nothing(&[200, 204]),
         row!(POST workspace!("/onlineEndpoints/{endpoint}/deployments/{deployment}/getLogs"), "OnlineDeployments_GetLogs", "What a deployment's instances have written.", ml!("/onlineEndpoints/deployments/getLogs/action"), At::Above(1) => deployment::logs)
-            .takes(deployment::describe_logs).gives::<LogsView>(&[200]),
+            .may_take(deployment::describe_logs).gives::<LogsView>(&[200]),
         row!(GET workspace!("/onlineEndpoints/{endpoint}/deployments/{deployment}/skus"), "OnlineDeployments_ListSkus", "Sizes that a deployment can have.", ml!("/onlineEndpoints/deployments/skus/read"), At::Above(1) => deployment::skus)
             .gives::<Page<deployment::SkuResource>>(&[200]).query(&["count", "$skip"]),
     ]

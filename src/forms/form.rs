@@ -100,6 +100,7 @@ pub struct Form<'a> {
     at: Option<(usize, usize)>,
     fields: &'a [(String, (usize, usize), Node)],
     asked: RefCell<Vec<(&'static str, Value)>>,
+    required: RefCell<Vec<&'static str>>,
     closed: bool,
 }
 
@@ -130,6 +131,7 @@ impl<T> Entry<'_, T> {
 
     /// The value; its absence is a mistake.
     pub fn required(self, hint: &str) -> Option<T> {
+        self.form.required.borrow_mut().push(self.key);
         if self.found.is_none() && !self.wrong {
             self.form.missing(self.key, hint);
         }
@@ -153,14 +155,9 @@ impl<'a> Form<'a> {
             }
             _ => {}
         }
-        Form {
-            reading,
-            path,
-            at: node.map(|node| node.at),
-            fields,
-            asked: RefCell::default(),
-            closed: !reading.lenient,
-        }
+        let (asked, required) = Default::default();
+        let (at, closed) = (node.map(|node| node.at), !reading.lenient);
+        Form { reading, path, at, fields, asked, required, closed }
     }
 
     fn child_path(&self, key: &str) -> String {
@@ -234,8 +231,17 @@ impl<'a> Form<'a> {
             });
             return Entry { form: self, key, found: found.ok(), wrong };
         }
-        let found = node.and_then(|node| self.scalar(key, node));
+        let found = node.and_then(|node| self.text_or_other(key, node));
         Entry { form: self, key, wrong: node.is_some() && found.is_none(), found }
+    }
+
+    /// A single value; where a text is asked for, JSON has to have one.
+    fn text_or_other<T: Scalar>(&self, key: &str, node: &Node) -> Option<T> {
+        if self.reading.lenient && T::TEXT && matches!(node.kind, Kind::Scalar { plain: true, .. }) {
+            self.place(key, node, "is not a text".to_owned());
+            return None;
+        }
+        self.scalar(key, node)
     }
 
     fn scalar<T: Scalar>(&self, key: &str, node: &Node) -> Option<T> {
@@ -298,7 +304,7 @@ impl<'a> Form<'a> {
                 .ok();
         }
         if let Kind::List(items) = &node?.kind {
-            Some(items.iter().filter_map(|item| self.scalar(key, item)).collect())
+            Some(items.iter().filter_map(|item| self.text_or_other(key, item)).collect())
         } else {
             self.wrong(key, "a list was expected here", Some("write [one, two]"));
             None
@@ -329,7 +335,12 @@ impl<'a> Form<'a> {
         let node = self.find(key, Value::Null);
         let form = Form::new(self.reading, self.child_path(key), node);
         let result = read(&form);
-        self.describe_last(form.close(), doc);
+        let schema = form.close();
+        // An absent mapping is read as an empty one, which lacks what is required in it.
+        if schema.get("required").is_some() {
+            self.required.borrow_mut().push(key);
+        }
+        self.describe_last(schema, doc);
         result
     }
 
@@ -346,6 +357,7 @@ impl<'a> Form<'a> {
             return None;
         }
         let result = self.section(key, doc, read);
+        self.required.borrow_mut().retain(|required| *required != key);
         (!self.reading.describing).then_some(result)
     }
 
@@ -383,6 +395,11 @@ impl<'a> Form<'a> {
                 Vec::new()
             }
         }
+    }
+
+    /// Says in the schema that a field has to be there; whoever reads it says so otherwise.
+    pub fn needs(&self, key: &'static str) {
+        self.required.borrow_mut().push(key);
     }
 
     /// A field that is kept as it is, without being understood.
@@ -423,7 +440,13 @@ impl<'a> Form<'a> {
         }
         let fields: Map<String, Value> =
             asked.iter().map(|(key, schema)| ((*key).to_owned(), schema.clone())).collect();
-        json!({"type": "object", "additionalProperties": !self.closed, "properties": fields})
+        let mut schema =
+            json!({"type": "object", "additionalProperties": !self.closed, "properties": fields});
+        let required = self.required.borrow();
+        if let (false, Value::Object(parts)) = (required.is_empty(), &mut schema) {
+            parts.insert("required".to_owned(), json!(*required));
+        }
+        schema
     }
 }
 

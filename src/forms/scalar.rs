@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 /// A value that is written as one word.
 pub trait Scalar: Sized {
+    /// Whether any text is one, so that in JSON only a text is.
+    const TEXT: bool = false;
     /// Reads it; the error says what to write instead.
     fn read(text: &str) -> Result<Self, String>;
     /// Its JSON Schema.
@@ -70,6 +72,8 @@ by_own_error!(
 );
 
 impl Scalar for String {
+    const TEXT: bool = true;
+
     fn read(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
     }

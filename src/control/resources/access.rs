@@ -22,8 +22,9 @@ fn question(form: &Form<'_>) -> Option<Question> {
         .required("name an action");
     let data = form.value("isDataAction", "It is a data action.").or(false);
     let action = action?;
-    if ActionPattern::parse(&action).is_err() || action.contains('*') {
-        form.wrong("action", "is not an action; write letters, digits and `. - _ /`", None);
+    if ActionPattern::parse(&action).is_err() || action.contains('*') || !action.contains('/') {
+        let hint = "such as Microsoft.MachineLearningServices/workspaces/read";
+        form.wrong("action", "is not an action", Some(hint));
     }
     Some(Question { action, kind: if data { ActionKind::Data } else { ActionKind::Control } })
 }

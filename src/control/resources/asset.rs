@@ -14,6 +14,7 @@ use crate::operations::{Granted, Refusal};
 use crate::store::Stored;
 
 pub(in crate::control) fn describe(form: &Form<'_>) {
+    form.needs("properties");
     form.carried("properties");
 }
 
