@@ -17,10 +17,10 @@ WORKSPACE = (
     "/providers/Microsoft.MachineLearningServices/workspaces/{workspace}"
 )
 SCOPES = {
-    "AtRoot": "",
-    "AtManagementGroup": "/providers/Microsoft.Management/managementGroups/{managementGroup}",
-    "AtSubscription": "/subscriptions/{subscription}",
-    "AtEndpoint": WORKSPACE + "/onlineEndpoints/{endpoint}",
+    "@Root": "",
+    "@ManagementGroup": "/providers/Microsoft.Management/managementGroups/{managementGroup}",
+    "@Subscription": "/subscriptions/{subscription}",
+    "@Endpoint": WORKSPACE + "/onlineEndpoints/{endpoint}",
 }
 
 READER = "/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7"
@@ -54,7 +54,7 @@ BODIES = {
     "Access_Explain": {"endpoint": "my-endp1", "token": "none"},
 }
 
-FILTERS = ["atScope()", "principalId eq '%s'" % FACTS["principal"], "assignedTo('%s')" % FACTS["principal"], "x"]
+FILTERS = ["atScope()", f"principalId eq '{FACTS['principal']}'", f"assignedTo('{FACTS['principal']}')", "x"]
 QUERY = {"$filter": FILTERS, "count": ["1", "1000"], "$top": ["1", "1000"], "computeType": ["Managed"]}
 WRITES = {"put", "patch", "delete"}
 SUCCEEDED = set()
@@ -135,10 +135,10 @@ def merged(below, above):
 @schemathesis.hook
 def map_case(context, case):
     """Puts what was made up on top of a body that is right, so that an operation gets further than to what is missing."""
-    operation, _, scope = case.operation.definition.raw["operationId"].partition("At")
+    operation, at, scope = case.operation.definition.raw["operationId"].partition("@")
     positive = case.meta is not None and case.meta.generation.mode.is_positive
     if positive and operation in BODIES and isinstance(case.body, dict) and len(json.dumps(case.body)) % 2:
-        case.body = merged(body(operation, "At" + scope), case.body)
+        case.body = merged(body(operation, at + scope), case.body)
     return case
 
 

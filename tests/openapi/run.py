@@ -31,8 +31,8 @@ INSTALLED_WITHIN = 600
 READY_WITHIN = 60
 DONE_WITHIN = 600
 API_VERSION = "2024-10-01"
-# Nothing is there for it to find.
-NEVER_SUCCEED = {"Jobs_Get"}
+# There are no jobs, and schemathesis asks for the document itself before it counts.
+NEVER_SUCCEED = {"Jobs_Get", "Metadata_OpenApi"}
 
 
 class Failed(Exception):
@@ -220,7 +220,7 @@ def fuzz(program, client, directory):
     status = run([*argv, "--no-color", *sys.argv[1:]], DONE_WITHIN, env=environment, cwd=directory)
     if status:
         raise Failed(f"schemathesis found something (exit status {status})")
-    return set(Path(known["succeeded_file"]).read_text().split())
+    return {line.partition("@")[0] for line in Path(known["succeeded_file"]).read_text().split()}
 
 
 def main():
@@ -233,7 +233,7 @@ def main():
             ask_without_a_token(client, document)
             succeeded = fuzz(program, client, Path(directory))
             every = {operation["operationId"] for _, _, operation in operations(document)}
-            refused = {name for name in every - NEVER_SUCCEED if not any(s.split("At")[0] == name for s in succeeded)}
+            refused = {name for name in every - NEVER_SUCCEED if name not in succeeded}
             if refused:
                 raise Failed(f"never succeeded, so hardly tested: {sorted(refused)}")
             client.done("GET", facts["admin_url"] + "/readyz")
