@@ -21,6 +21,9 @@ use crate::support::site::Site;
 use crate::support::stand::{TENANT, object_id};
 use crate::support::{Instance, Plan, Stand};
 
+/// Nobody is held back for failing or being refused often.
+const PATIENT: &str = "{ failed_authentications: 1000000, refusals: 1000000 }";
+
 /// A stand whose `owner` owns everything; `scientist` and `reader` hold their roles on the usual resource group,
 /// `outsider` none.
 struct World {
@@ -40,7 +43,7 @@ impl World {
         plan.grant("scientist", "AzureML Data Scientist", &group());
         plan.grant("reader", "Reader", &group());
         more(&mut plan);
-        let stand = Stand::start(plan.owned().set("limits", "{ failed_authentications: 1000000 }")).await;
+        let stand = Stand::start(plan.owned().set("limits", PATIENT)).await;
         let (rest, owner) = (stand.rest(), stand.as_("owner"));
         World { stand, rest, owner, blue: Instance::named("blue").await }
     }
@@ -80,12 +83,12 @@ impl World {
     }
 }
 
-/// A site whose owner is the issuer's `owner`, and that issuer.
-async fn owned_site() -> (Site, Stand) {
+/// A site whose owner is the issuer's `owner`, and that issuer; `more` is put into its configuration.
+async fn owned_site(more: &str) -> (Site, Stand) {
     let stand = Stand::start(Plan::default()).await;
     let ca = stand.directory.path().join("ca.pem");
     let more = format!(
-        "identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\ninstance_roots: [ roots.pem ]\n",
+        "limits: {PATIENT}\n{more}identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\n",
         stand.authority,
         ca.display(),
         object_id("owner")

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::World;
 use crate::support::mint::{Mint, now};
 use crate::support::rest::{
-    deployment, deployment_body, endpoint, endpoint_body, grant_body, grant_id, group, role_id, workspace,
+    Caller, deployment, deployment_body, endpoint, endpoint_body, grant_body, grant_id, group, role_id,
+    workspace,
 };
 use crate::support::stand::{AUDIENCE, MANAGEMENT, TENANT, object_id};
 use crate::support::{Plan, Stand};
@@ -122,6 +123,29 @@ async fn failures_are_held_back_and_valid_tokens_are_not() {
     assert!(held.header("retry-after").is_some() && !held.code().is_empty());
     owner.get("/subscriptions").await.is(200);
     nobody.get("/openapi.json").await.is(200);
+    stand.stop().await;
+}
+
+/// Nobody fills the audit with what he is refused: he is held back in that, and in nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_held_back_and_what_may_be_done_is_not() {
+    let mut plan = Plan::default();
+    plan.grant("scientist", "AzureML Data Scientist", &group());
+    plan.grant("reader", "Reader", &group());
+    let stand = Stand::start(plan.owned().set("limits", "{ refusals: 5 }")).await;
+    let (scientist, reader) = (stand.as_("scientist"), stand.as_("reader"));
+    let forbidden = async |caller: &Caller| caller.put(&workspace("lab"), json!({"location": "x"})).await;
+    for _ in 0..5 {
+        forbidden(&scientist).await.refuses(403, "AuthorizationFailed");
+    }
+    let held = forbidden(&scientist).await.is(429);
+    assert!(held.header("retry-after").is_some() && !held.code().is_empty());
+    let records = stand.gateway.store().audit_head().await.unwrap().unwrap().0;
+    forbidden(&scientist).await.is(429);
+    assert_eq!(stand.gateway.store().audit_head().await.unwrap().unwrap().0, records, "nothing is written");
+    scientist.put(&endpoint("my-ep"), endpoint_body("Key", &json!({}))).await.is(201);
+    scientist.get(&endpoint("my-ep")).await.is(200);
+    forbidden(&reader).await.refuses(403, "AuthorizationFailed");
     stand.stop().await;
 }
 

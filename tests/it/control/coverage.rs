@@ -7,6 +7,7 @@ use scoregate::rbac::builtin;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::PATIENT;
 use crate::support::mint::{Mint, v1_issuer};
 use crate::support::raw::ask;
 use crate::support::rest::{Body, Caller, deployment_body, endpoint_body, grant_body, grant_id, role_id};
@@ -87,8 +88,7 @@ impl Fixture {
             "{{ entra: [ {{ authority: \"{{authority}}\", tenants: [ {TENANT} ], ca_file: ca.pem }}, \
              {{ authority: \"{minted}\", tenants: [ {MINTED} ], allow_http: true }} ] }}"
         );
-        let plan =
-            plan.owned().set("identity", &identity).set("limits", "{ failed_authentications: 1000000 }");
+        let plan = plan.owned().set("identity", &identity).set("limits", PATIENT);
         let stand = Stand::start(plan).await;
         let rest = stand.rest();
         // Signed by a key that the gateway knows, for a tenant that it does not know, and the owner by name.

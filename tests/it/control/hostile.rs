@@ -19,7 +19,8 @@ fn trusting(file: &str) -> Value {
 /// The path of `ca_file` is the caller's choice: something there that never ends, or never begins, holds up nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_a_backend_names_is_read_with_bounds() {
-    let (site, stand) = owned_site().await;
+    // Of these, the configuration lets callers name two.
+    let (site, stand) = owned_site("instance_roots: [ words, nonexistent.pem ]\n").await;
     let process = site.serve();
     let owner = site.rest(&process).by(&stand.management_token("owner"));
     owner.put(&endpoint("my-ep"), endpoint_body("Key", &json!({}))).await.is(201);
@@ -28,7 +29,8 @@ async fn a_file_that_a_backend_names_is_read_with_bounds() {
     std::fs::write(site.path("words"), "no certificate\n").unwrap();
     let words = site.path("words").display().to_string();
     let directory = site.directory.path().display().to_string();
-    for file in ["/nonexistent/ca.pem", &words, &directory, &pipe] {
+    let missing = site.path("nonexistent.pem").display().to_string();
+    for file in ["/nonexistent/ca.pem", &missing, &words, &directory, &pipe, "/dev/zero"] {
         let path = deployment("my-ep", "blue");
         let token = owner.token.as_deref();
         let reply = owner.rest.try_call(Method::PUT, &path, trusting(file), token, &[]).await;
@@ -44,7 +46,7 @@ async fn a_file_that_a_backend_names_is_read_with_bounds() {
 /// Whose roots are gone is on his own: the others are changed and served as before, after a start as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_cannot_be_used_any_more_takes_nobody_with_it() {
-    let (site, stand) = owned_site().await;
+    let (site, stand) = owned_site("instance_roots: [ roots.pem ]\n").await;
     let process = site.serve();
     let owner = site.rest(&process).by(&stand.management_token("owner"));
     owner.put(&endpoint("my-ep"), endpoint_body("Key", &json!({}))).await.is(201);

@@ -32,6 +32,9 @@ async fn names_start_with_a_letter_and_have_3_to_32_letters_digits_and_single_da
     owner.put(&workspace("lab"), json!({"location": "local"})).await.is(201);
     let taken = owner.put(&elsewhere, endpoint_body("Key", &json!({}))).await.is(409);
     assert!(!taken.code().is_empty(), "a name is the gateway's, not the workspace's: {taken:?}");
+    // Who has it is not told to somebody who may not know.
+    let told = taken.json.to_string().to_lowercase();
+    assert!(!told.contains("workspaces/default"), "{told}");
     world.stop().await;
 }
 

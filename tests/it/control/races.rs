@@ -1,5 +1,6 @@
 //! Two changes at once that may not both be done: whichever is first, what is left fits together.
 
+use scoregate::rbac::builtin;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -32,6 +33,30 @@ async fn a_role_is_not_removed_while_it_is_given_to_somebody() {
         assert_eq!(there.1, if granted.status == 201 { 200 } else { 404 }, "what was acknowledged is so");
     }
     assert_eq!(both, 0, "of {ROUNDS} roles were removed and given to somebody");
+    world.stop().await;
+}
+
+/// Whose rights at an endpoint end with it cannot give some to himself, or to others, for the next one of its name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_granted_at_an_endpoint_while_it_is_removed() {
+    let world = World::start().await;
+    let (owner, outsider) = (&world.owner, world.stand.as_("outsider"));
+    let mut left = Vec::new();
+    for round in 1..=ROUNDS {
+        let ep = endpoint(&format!("ep-{round}"));
+        owner.put(&ep, endpoint_body("Key", &json!({}))).await.is(201);
+        let all = grant_body(builtin::OWNER, object_id("outsider"));
+        owner.put(&grant_id(&ep, Uuid::new_v4()), all).await.is(201);
+        let given = grant_body(builtin::DATA_SCIENTIST, object_id("outsider"));
+        let path = grant_id(&ep, Uuid::new_v4());
+        let (removed, granted) = tokio::join!(owner.delete(&ep), outsider.put(&path, given));
+        removed.is(200);
+        granted.any(&[201, 403, 404, 409]);
+        if owner.get(&path).await.status == 200 {
+            left.push(round);
+        }
+    }
+    assert!(left.is_empty(), "grants at endpoints that are gone, in rounds {left:?} of {ROUNDS}");
     world.stop().await;
 }
 

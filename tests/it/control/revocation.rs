@@ -9,6 +9,7 @@ use scoregate::rbac::builtin;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::PATIENT;
 use crate::support::rest::{
     Caller, deployment, deployment_body, endpoint, endpoint_body, grant_body, grant_id,
 };
@@ -64,6 +65,11 @@ impl Lane {
         self.seen.iter().flat_map(after).collect()
     }
 
+    /// How many requests were answered so far.
+    fn count(&self) -> usize {
+        self.seen.iter().map(|seen| seen.lock().len()).sum()
+    }
+
     /// How long after this the last request began that still got through since `from`.
     fn last_success(&self, from: Instant, moment: Instant) -> Duration {
         let all = self.seen.iter().flat_map(|seen| seen.lock().clone());
@@ -95,16 +101,17 @@ impl Measured {
         assert!(answers.iter().all(|answer| *answer == status), "after the acknowledgement: {answers:?}");
     }
 
-    fn tell(mut self, what: &str) {
+    /// What was measured, in words.
+    fn tell(mut self, what: &str) -> String {
         assert!(self.acknowledged.len() >= ROUNDS as usize, "{what}");
         let told = [&mut self.acknowledged, &mut self.got_through].map(|times| {
             times.sort();
             format!("median {:?}, max {:?}", times[times.len() / 2], times[times.len() - 1])
         });
-        println!(
+        format!(
             "{what}: acknowledged in {}; last request that got through began {} after that",
             told[0], told[1]
-        );
+        )
     }
 }
 
@@ -175,8 +182,7 @@ async fn from_its_acknowledgement_on_a_revocation_holds_on_open_connections_unde
     let mut plan = Plan::default();
     let scope = endpoint("rev-mode");
     plan.grant("scientist", "AzureML Data Scientist", &scope);
-    let limits = "{ failed_authentications: 1000000 }";
-    let stand = Stand::start(plan.owned().set("limits", limits)).await;
+    let stand = Stand::start(plan.owned().set("limits", PATIENT)).await;
     let owner = stand.as_("owner");
     for (name, mode) in [("rev-role", "AADToken"), ("rev-key", "Key"), ("rev-mode", "Key")] {
         make(&owner, name, mode, &blue).await;
@@ -189,6 +195,9 @@ async fn from_its_acknowledgement_on_a_revocation_holds_on_open_connections_unde
     let (by_key, by_token) =
         (lane("rev-mode", &key(&owner, "rev-mode", "primaryKey").await), lane("rev-mode", &token));
     let changes = stand.metric("scoregate_change_in_force_seconds_count").await;
+    let lanes = [&by_role, &by_primary, &by_secondary, &by_key, &by_token].map(Arc::clone);
+    let asked = || lanes.iter().map(|lane| lane.count()).sum::<usize>();
+    let (requests, began) = (asked(), Instant::now());
     let (roles, keys, modes) = tokio::join!(
         roles(&owner, &by_role),
         keys(&owner, &by_primary, &by_secondary),
@@ -197,8 +206,10 @@ async fn from_its_acknowledgement_on_a_revocation_holds_on_open_connections_unde
     let changes = stand.metric("scoregate_change_in_force_seconds_count").await - changes;
     // Each of these is one change at least; reading the new keys leaves records besides.
     assert!(changes >= 3.0 * f64::from(ROUNDS), "{changes} changes were counted");
-    roles.tell("a role assignment is deleted");
-    keys.tell("a key is regenerated");
-    modes.tell("the auth mode is changed");
+    let rate = (asked() - requests) as u128 * 1_000 / began.elapsed().as_millis();
+    println!("{rate} requests a second");
+    println!("{}", roles.tell("a role assignment is deleted"));
+    println!("{}", keys.tell("a key is regenerated"));
+    println!("{}", modes.tell("the auth mode is changed"));
     stand.stop().await;
 }

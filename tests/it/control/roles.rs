@@ -251,6 +251,36 @@ async fn nobody_grants_beyond_the_scope_at_which_he_may() {
     world.stop().await;
 }
 
+/// What is said about a grant can change; a condition that is not understood takes its effect away, at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_that_is_not_understood_grants_nothing() {
+    let world = World::start().await;
+    let (path, outsider) = (grant_id(&group(), Uuid::from_u128(1)), world.stand.as_("outsider"));
+    let body = |description: &str, condition: Option<&str>| {
+        let mut body = grant_body(role("Reader"), object_id("outsider"));
+        body["properties"]["description"] = json!(description);
+        body["properties"]["condition"] = json!(condition);
+        body["properties"]["conditionVersion"] = json!(condition.map(|_| "2.0"));
+        body
+    };
+    for (description, condition, status, seen) in [
+        ("first", None, 201, 200),
+        ("second", None, 200, 200),
+        ("third", Some("@Resource[tag] StringEquals 'x'"), 200, 404),
+        ("fourth", Some("( !(ActionMatches{'*/read'}) )"), 200, 404),
+        ("fifth", None, 200, 200),
+    ] {
+        let put = world.owner.put(&path, body(description, condition)).await.is(status);
+        assert_eq!(put.at("/properties/description"), description);
+        assert_eq!(put.at("/properties/condition"), &json!(condition));
+        let conditional = condition.is_some();
+        assert_eq!(put.at("/properties/conditionVersion"), &json!(conditional.then_some("2.0")));
+        let reply = outsider.get(&workspace("default")).await;
+        assert_eq!(reply.status == 200, seen == 200, "{description}: {reply:?}");
+    }
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_that_may_grant_do_and_others_do_not() {
     let world = World::start().await;

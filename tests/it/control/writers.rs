@@ -62,7 +62,7 @@ async fn read_and_write(owner: &Caller, path: &str, words: &str) -> Reply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_writers_of_one_endpoint_none_undoes_what_another_was_acknowledged() {
-    let (site, stand) = owned_site().await;
+    let (site, stand) = owned_site("").await;
     let mut process = site.serve();
     let owner = site.rest(&process).by(&stand.management_token("owner"));
     let path = endpoint("shared");
@@ -221,7 +221,7 @@ async fn found(site: &Site) -> BTreeMap<String, Model> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sudden_end_leaves_no_resource_half_done_and_no_acknowledged_write_undone() {
-    let (site, stand) = owned_site().await;
+    let (site, stand) = owned_site("").await;
     let token = stand.management_token("owner");
     let mut random = fastrand::Rng::with_seed(SEED);
     let name = |n: usize| format!("churn-{n}");
