@@ -245,7 +245,59 @@ fn record<'a>(records: &'a [Record], id: &str) -> Vec<&'a Record> {
     records.iter().filter(|record| record.deed.request_id == id).collect()
 }
 
-#[expect(clippy::too_many_lines, reason = "one trail, from its beginning to its end")]
+/// What somebody asked for and what he was answered.
+struct Told {
+    who: &'static str,
+    method: Method,
+    path: String,
+    status: u16,
+    code: &'static str,
+    id: String,
+}
+
+impl Told {
+    /// It stands in the audit once, with who, what, where, and how it ended.
+    fn is_recorded(&self, records: &[Record]) {
+        let Told { who, method, path, status, code, id } = self;
+        let what = format!("{who} {method} {path} {status}");
+        let found = record(records, id);
+        assert_eq!(found.len(), 1, "{what}: {found:?}");
+        let (deed, changes) = (&found[0].deed, &found[0].changes);
+        assert_eq!(deed.actor.object_id.map(|id| id.to_string()), Some(object_id(who).to_string()), "{what}");
+        assert!(deed.actor.tenant.is_some() && deed.client_address.is_some(), "{what}");
+        assert!(!deed.time.is_empty(), "{what}");
+        assert!(path.to_lowercase().starts_with(deed.scope.key()), "{what}: {}", deed.scope);
+        let verb = match method.as_str() {
+            "PUT" | "PATCH" => "write",
+            "DELETE" => "delete",
+            _ => "action",
+        };
+        assert!(deed.action.ends_with(verb), "{what}: {}", deed.action);
+        if *status < 300 {
+            assert_eq!(deed.outcome, Outcome::Done, "{what}");
+            assert!(deed.decided_by.as_ref().is_some_and(|by| by.contains("roleAssignments")), "{what}");
+            let reads = path.ends_with("listKeys") || path.ends_with("token");
+            assert_eq!(changes.len(), usize::from(!reads), "{what}: {changes:?}");
+            assert!(changes.iter().all(|change| change.before != change.after), "{what}");
+        } else {
+            assert_eq!(deed.outcome, Outcome::Refused { code: (*code).to_owned() }, "{what}");
+            assert!(changes.is_empty(), "{what}");
+        }
+    }
+}
+
+/// Every record of the audit, which has to be whole, and all their text.
+async fn trail(world: &World) -> (Vec<Record>, String) {
+    let (mut records, mut texts) = (Vec::<Record>::new(), String::new());
+    let chain = Chain::new(world.stand.gateway.vault().audit_key());
+    let keep = |_: &str, text: &str| {
+        records.push(serde_json::from_str(text).unwrap());
+        texts.push_str(text);
+    };
+    chain.verify(world.stand.gateway.store().as_ref(), keep).await.unwrap();
+    (records, texts)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_secrets_and_refusals_leave_records_and_nothing_else_does() {
     let world = world().await;
@@ -306,7 +358,8 @@ async fn writes_secrets_and_refusals_leave_records_and_nothing_else_does() {
         for pointer in ["/primaryKey", "/secondaryKey", "/accessToken"] {
             secrets.extend(reply.at(pointer).as_str().map(str::to_owned));
         }
-        told.push((who, method, path, status, code, reply.header("x-ms-request-id").unwrap().to_owned()));
+        let id = reply.header("x-ms-request-id").unwrap().to_owned();
+        told.push(Told { who, method, path, status, code, id });
     }
     let mut quiet = Vec::new();
     for path in [ep.clone(), workspace("default"), format!("{ep}/deployments"), "/subscriptions".to_owned()] {
@@ -317,41 +370,9 @@ async fn writes_secrets_and_refusals_leave_records_and_nothing_else_does() {
         world.owner.call(Method::PUT, &ep, endpoint_body("Key", &json!({})), &[("if-match", "\"1\"")]).await;
     let stale = stale.refuses(412, "PreconditionFailed");
 
-    let store = world.stand.gateway.store();
-    let (mut records, mut texts) = (Vec::<Record>::new(), String::new());
-    let chain = Chain::new(world.stand.gateway.vault().audit_key());
-    let keep = |_: &str, text: &str| {
-        records.push(serde_json::from_str(text).unwrap());
-        texts.push_str(text);
-    };
-    chain.verify(store.as_ref(), keep).await.unwrap();
-    for (who, method, path, status, code, id) in told {
-        let what = format!("{who} {method} {path} {status}");
-        let found = record(&records, &id);
-        assert_eq!(found.len(), 1, "{what}: {found:?}");
-        let (deed, changes) = (&found[0].deed, &found[0].changes);
-        assert_eq!(deed.actor.object_id.map(|id| id.to_string()), Some(object_id(who).to_string()), "{what}");
-        assert!(
-            deed.actor.tenant.is_some() && deed.client_address.is_some() && !deed.time.is_empty(),
-            "{what}"
-        );
-        assert!(path.to_lowercase().starts_with(deed.scope.key()), "{what}: {}", deed.scope);
-        let verb = match method.as_str() {
-            "PUT" | "PATCH" => "write",
-            "DELETE" => "delete",
-            _ => "action",
-        };
-        assert!(deed.action.ends_with(verb), "{what}: {}", deed.action);
-        if status < 300 {
-            assert_eq!(deed.outcome, Outcome::Done, "{what}");
-            assert!(deed.decided_by.as_ref().is_some_and(|by| by.contains("roleAssignments")), "{what}");
-            let reads = path.ends_with("listKeys") || path.ends_with("token");
-            assert_eq!(changes.len(), usize::from(!reads), "{what}: {changes:?}");
-            assert!(changes.iter().all(|change| change.before != change.after), "{what}");
-        } else {
-            assert_eq!(deed.outcome, Outcome::Refused { code: code.to_owned() }, "{what}");
-            assert!(changes.is_empty(), "{what}");
-        }
+    let (records, texts) = trail(&world).await;
+    for told in &told {
+        told.is_recorded(&records);
     }
     let stale = record(&records, stale.header("x-ms-request-id").unwrap());
     assert!(matches!(stale[..], [record] if record.changes.is_empty()), "{stale:?}");
