@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use scoregate::identity::fetch::client_config;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::PATIENCE;
@@ -172,6 +175,20 @@ impl Rest {
         let json = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
         Ok(Reply { status, json, headers, asked })
     }
+}
+
+/// Says these very bytes over TLS and gives what comes back until the connection ends.
+pub async fn say(address: SocketAddr, roots: &Path, message: &str) -> String {
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(roots).unwrap()));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::from(address.ip());
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    // A connection that is closed already is no error here: the answer tells.
+    let _ = stream.write_all(message.as_bytes()).await;
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(PATIENCE, reading).await.expect("the connection does not end");
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Somebody who calls the control plane.

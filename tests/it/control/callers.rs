@@ -146,6 +146,13 @@ async fn refusals_are_held_back_and_what_may_be_done_is_not() {
     scientist.put(&endpoint("my-ep"), endpoint_body("Key", &json!({}))).await.is(201);
     scientist.get(&endpoint("my-ep")).await.is(200);
     forbidden(&reader).await.refuses(403, "AuthorizationFailed");
+    // Whoever has the right may lose races and err as often as he likes.
+    let owner = stand.as_("owner");
+    for _ in 0..8 {
+        let stale = owner.put_if("\"1\"", &endpoint("my-ep"), endpoint_body("Key", &json!({}))).await;
+        stale.refuses(412, "PreconditionFailed");
+        owner.put(&endpoint("my-ep"), json!({})).await.refuses(400, "BadArgument");
+    }
     stand.stop().await;
 }
 
