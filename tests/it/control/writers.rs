@@ -54,10 +54,10 @@ fn described(words: &str) -> Value {
     body
 }
 
-/// Reads the endpoint and writes it anew as of what was read: what a careful client does.
-async fn read_and_write(owner: &Caller, path: &str, words: &str) -> Reply {
+/// Reads the endpoint and writes it anew as of what was read: what a careful client does. Gives what was read, too.
+async fn read_and_write(owner: &Caller, path: &str, words: &str) -> (u64, Reply) {
     let etag = owner.get(path).await.is(200).etag();
-    owner.put_if(&etag, path, described(words)).await
+    (revision(&etag), owner.put_if(&etag, path, described(words)).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,11 +74,12 @@ async fn of_many_writers_of_one_endpoint_none_undoes_what_another_was_acknowledg
         writers.spawn(async move {
             for attempt in 0.. {
                 let words = format!("writer {writer}, attempt {attempt}");
-                let reply = read_and_write(&owner, &path, &words).await.any(&[200, 409, 412]);
+                let (read, reply) = read_and_write(&owner, &path, &words).await;
+                let reply = reply.any(&[200, 409, 412]);
                 if reply.status == 200 {
                     assert_eq!(reply.at("/properties/description"), &json!(words));
                     let id = reply.header("x-ms-request-id").unwrap().to_owned();
-                    done.lock().push((revision(&reply.etag()), words, id));
+                    done.lock().push((revision(&reply.etag()), read, words, id));
                 } else {
                     lost.fetch_add(1, Ordering::Relaxed);
                 }
@@ -114,14 +115,21 @@ async fn of_many_writers_of_one_endpoint_none_undoes_what_another_was_acknowledg
         endpoint.spec.tags = BTreeMap::from([("writer".to_owned(), words.to_owned())]);
         sha256(&serde_json::to_string(&resource).unwrap())
     };
-    let acknowledged: Vec<_> =
-        done.iter().map(|(revision, words, id)| (*revision, Some(digest(words)), id.clone())).collect();
-    let recorded: Vec<_> = history
+    let acknowledged: Vec<_> = done
         .iter()
-        .skip(1)
-        .map(|(record, change)| (record.revision, change.after.clone(), record.deed.request_id.clone()))
+        .map(|(revision, read, words, id)| (*read, *revision, Some(digest(words)), id.clone()))
         .collect();
-    assert_eq!(recorded, acknowledged, "each acknowledged write once, in order, and no other");
+    let recorded: Vec<_> = history
+        .windows(2)
+        .map(|pair| {
+            let (before, (record, change)) = (pair[0].0, &pair[1]);
+            (before.revision, record.revision, change.after.clone(), record.deed.request_id.clone())
+        })
+        .collect();
+    assert_eq!(
+        recorded, acknowledged,
+        "each acknowledged write once, in order, on top of what its writer had read"
+    );
     let refused = records.iter().filter(|record| matches!(record.deed.outcome, Outcome::Refused { .. }));
     let lost = lost.load(Ordering::Relaxed);
     assert_eq!(refused.count(), lost, "who lost is in the history as well");
