@@ -244,6 +244,13 @@ impl Operations {
             }
         }
         let mut require = Vec::new();
+        // What the right to grant may hang on must not go in the same moment: the next of that name would inherit.
+        for level in grant.scope.lineage() {
+            let Ok(scope) = level.parse::<Scope>() else { continue };
+            if self.stored(&scope).await?.is_some() {
+                require.push(Change::Require(scope, Expect::Present));
+            }
+        }
         if !builtin::is_builtin(grant.role) {
             require.push(Change::Require(role.scope(), Expect::Present));
         }
