@@ -9,6 +9,7 @@ mod authenticate;
 mod call;
 mod openapi;
 mod paging;
+mod places;
 mod resources;
 mod route;
 mod serve;
@@ -17,12 +18,13 @@ mod table;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::gate::failures::Failures;
 use crate::identity::token::TokenVerifier;
 use crate::operations::Operations;
 use crate::telemetry::metrics::Metrics;
+
+pub use places::Places;
 
 /// Addresses by which clients reach the gateway, and where they get tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub struct Control {
     /// Bounds of heads and bodies.
     pub bounds: Bounds,
     /// Places for operations that are being worked on.
-    pub places: Semaphore,
+    pub places: Places,
 }
 
 /// Bounds of a request to the control plane.

@@ -13,7 +13,7 @@ use crate::identity::vault::Vault;
 use crate::model::audit::Deed;
 use crate::model::deployment::Deployment;
 use crate::resources::{ConvergeError, Directory, converge};
-use crate::routing::{CompileError, Compiler, Snapshot, SnapshotCell};
+use crate::routing::{Changed, CompileError, Compiler, Snapshot, SnapshotCell};
 use crate::store::{Batch, Committed, Contents, Revision, Store, StoreError};
 use crate::telemetry::health::{Health, State};
 use crate::telemetry::metrics::Metrics;
@@ -46,7 +46,7 @@ pub enum PublishError {
 #[derive(Debug)]
 pub struct Publisher {
     store: Arc<dyn Store>,
-    compiler: Compiler,
+    compiler: Arc<Compiler>,
     cell: Arc<SnapshotCell>,
     contents: ArcSwap<Contents>,
     health: Health,
@@ -68,10 +68,11 @@ impl Publisher {
     ) -> Result<Publisher, PublishError> {
         let contents = store.contents().await?;
         let resources = contents.iter().map(|stored| &stored.resource);
-        let (first, problem) = match compiler.compile(contents.revision, resources, None) {
+        let (first, problem) = match compiler.compile(contents.revision, resources, None, None) {
             Ok(first) => (first, None),
-            Err(problem) => (compiler.compile(0, std::iter::empty(), None)?, Some(problem)),
+            Err(problem) => (compiler.compile(0, std::iter::empty(), None, None)?, Some(problem)),
         };
+        let compiler = Arc::new(compiler);
         let in_force = watch::Sender::new(first.revision);
         let cell = Arc::new(SnapshotCell::new(first, max_age));
         let contents = ArcSwap::from_pointee(contents);
@@ -146,11 +147,22 @@ impl Publisher {
             return Ok(());
         }
         *bad = Some(revision);
-        let contents = self.newer().await?;
-        let previous = self.cell.load();
-        let each = contents.iter().map(|stored| &stored.resource);
-        let next = self.compiler.compile(contents.revision, each, Some(&previous))?;
-        drop(previous);
+        let known = self.contents();
+        let delta = self.store.since(known.revision).await?;
+        let everything = if delta.is_none() { Some(self.store.contents().await?) } else { None };
+        let (compiler, previous) = (self.compiler.clone(), Arc::clone(&self.cell.load()));
+        // Not on a thread that others wait for: meanwhile further changes are stored, and the next round has them all.
+        let compiling = tokio::task::spawn_blocking(move || {
+            let changed = delta.as_ref().map(Changed::of);
+            let contents = match (delta, everything) {
+                (Some(delta), _) => known.after(delta),
+                (None, everything) => everything.unwrap_or_default(),
+            };
+            let each = contents.iter().map(|stored| &stored.resource);
+            let next = compiler.compile(contents.revision, each, Some(&previous), changed.as_ref());
+            next.map(|next| (contents, next))
+        });
+        let (contents, next) = compiling.await.map_err(|_| CompileError::Defect)??;
         self.tell(&next);
         let revision = contents.revision;
         self.contents.store(Arc::new(contents));
@@ -159,15 +171,6 @@ impl Publisher {
         self.in_force.send_replace(revision);
         info!(revision, "resources are in force");
         Ok(())
-    }
-
-    /// The store's contents now: what is known and what changed since, or everything if that cannot be told.
-    async fn newer(&self) -> Result<Contents, StoreError> {
-        let known = self.contents();
-        match self.store.since(known.revision).await? {
-            Some(delta) => Ok(known.after(delta)),
-            None => self.store.contents().await,
-        }
     }
 
     /// Commits a batch and waits until it is in force.
@@ -212,8 +215,12 @@ impl Publisher {
         let contents = self.store.contents().await?;
         let converged = converge(documents, &contents, vault)?;
         // What would not compile is not stored in the first place.
-        let trial =
-            self.compiler.compile(contents.revision, converged.resources.iter(), Some(&self.cell.load()))?;
+        let trial = self.compiler.compile(
+            contents.revision,
+            converged.resources.iter(),
+            Some(&self.cell.load()),
+            None,
+        )?;
         let known = self.cell.load();
         if let Some(problem) = trial.problems.into_iter().find(|problem| !known.problems.contains(problem)) {
             return Err(problem.into());

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tracing::info;
 
 use super::data_plane::DataPlane;
@@ -11,7 +10,7 @@ use super::issuers::{Issuers, token_times};
 use super::serving::Serving;
 use super::state::{State, owners};
 use super::{Base, StartError};
-use crate::control::{Addresses, Bounds, Control};
+use crate::control::{Addresses, Bounds, Control, Places};
 use crate::gate::failures::Failures;
 use crate::identity::issuer::Plane;
 use crate::identity::token::TokenVerifier;
@@ -96,7 +95,7 @@ pub(super) fn start(
         failures: Failures::new(limits.failed_authentications),
         addresses,
         metrics: metrics.clone(),
-        places: Semaphore::new(limits.control_operations),
+        places: Places::new(limits.control_operations),
         bounds: Bounds { body: limits.control_body, time: limits.body_progress, total: limits.control_time },
     };
     let serving = Serving {

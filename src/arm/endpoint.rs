@@ -70,6 +70,9 @@ pub fn read(
     form.carried("location");
     let tags = tags(form);
     let identity = form.carried("identity");
+    if identity.as_ref().is_some_and(|identity| !identity.is_object()) {
+        form.wrong("identity", "is not an object", Some(r#"{"type": "SystemAssigned"}"#));
+    }
     form.section("properties", "", |f| {
         let auth_mode = f
             .one_of("authMode", "How callers prove who they are.", &MODES)

@@ -57,14 +57,18 @@ pub fn read_assignment(form: &Form<'_>, id: Uuid, scope: &Scope) -> Option<RoleA
         }
         let principal_type = f.one_of("principalType", "What the principal is.", &PrincipalType::ALL);
         f.one_of("conditionVersion", "2.0.", &[("2.0", ())]).or(());
+        let principal_type = principal_type.or(PrincipalType::User);
+        let condition = bounded(f, "condition", CONDITION).filter(|text| !text.trim().is_empty());
+        let description = bounded(f, "description", DESCRIPTION).unwrap_or_default();
+        let (role, principal) = (role?, PrincipalId(principal?));
         Some(RoleAssignment {
             id,
             scope: scope.clone(),
-            role: role?,
-            principal_type: principal_type.or(PrincipalType::User),
-            condition: bounded(f, "condition", CONDITION).filter(|text| !text.trim().is_empty()),
-            description: bounded(f, "description", DESCRIPTION).unwrap_or_default(),
-            principal: PrincipalId(principal?),
+            role,
+            principal,
+            principal_type,
+            condition,
+            description,
         })
     })
 }
@@ -135,17 +139,12 @@ pub fn read_definition(form: &Form<'_>, id: Uuid) -> Option<RoleDefinition> {
         if scopes.is_empty() || scopes.len() > SCOPES {
             f.wrong("assignableScopes", format!("names {} scopes, not 1 to {SCOPES}", scopes.len()), None);
         }
+        let description = bounded(f, "description", DESCRIPTION).unwrap_or_default();
         let role_name = given?;
         if builtin::by_name(&role_name).is_some() {
             f.wrong("roleName", format!("`{role_name}` is the name of a built-in role"), None);
         }
-        Some(RoleDefinition {
-            id,
-            role_name,
-            description: bounded(f, "description", DESCRIPTION).unwrap_or_default(),
-            permissions,
-            assignable_scopes: scopes,
-        })
+        Some(RoleDefinition { id, role_name, description, permissions, assignable_scopes: scopes })
     })
 }
 

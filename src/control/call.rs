@@ -41,7 +41,11 @@ impl Call {
             raw_path: head.uri.path().to_owned(),
             params,
             query,
-            precondition: precondition(&head.headers)?,
+            // A reading has no condition; one that has the present state is told it again.
+            precondition: match head.method {
+                Method::GET => Precondition::default(),
+                _ => precondition(&head.headers)?,
+            },
             body: None,
         })
     }

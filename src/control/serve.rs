@@ -24,6 +24,8 @@ use crate::net::framing::Violation;
 use crate::net::serve::Service;
 use crate::operations::Refusal;
 
+/// Bytes of the body of an operation that needs no right.
+const SMALL_BODY: usize = 64 * 1024;
 /// Bytes of a body that is too large, and time for them, that are read before it is refused.
 const DRAINED: usize = 8 << 20;
 const DRAINING: Duration = Duration::from_secs(2);
@@ -149,7 +151,7 @@ impl Control {
             let message = "the control plane works on as many operations as it may; try again";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServerBusy", message).header(RETRY_AFTER, "1")
         };
-        let _place = self.places.try_acquire().map_err(|_| busy())?;
+        let _place = self.places.take(caller.object_id).ok_or_else(busy)?;
         let mut call = Call::parse(head, path, params)?;
         call.check_version()?;
         let asker = self.operations.asker(caller, told.id.clone(), told.client).await;
@@ -194,14 +196,16 @@ impl Control {
         body: Incoming,
     ) -> Result<(), ApiError> {
         if operation.body.is_some() {
-            let bytes = self.body(head, body).await?;
+            // What nobody needs a right for needs no more than a token and a few words.
+            let small = matches!(operation.access, Access::Anyone(_));
+            let most = if small { self.bounds.body.min(SMALL_BODY) } else { self.bounds.body };
+            let bytes = self.body(head, body, most).await?;
             call.set_body(&bytes)?;
         }
         Ok(())
     }
 
-    async fn body(&self, head: &Parts, body: Incoming) -> Result<Bytes, ApiError> {
-        let most = self.bounds.body;
+    async fn body(&self, head: &Parts, body: Incoming, most: usize) -> Result<Bytes, ApiError> {
         let too_large = || {
             let message = format!("the body is larger than {most} bytes");
             let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", message);

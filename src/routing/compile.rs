@@ -9,6 +9,7 @@ use http::HeaderValue;
 use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 
+use super::changed::Changed;
 use super::snapshot::{AuthRoute, DeploymentRoute, EndpointRoute, Snapshot};
 use super::split::{Split, Turns};
 use crate::identity::aml_token::TokenKeys;
@@ -28,6 +29,9 @@ pub enum CompileError {
     /// A deny assignment that cannot be read would open what it should close.
     #[error("a deny assignment cannot be read: {0}")]
     Denial(#[from] PatternError),
+    /// The gateway's own failure.
+    #[error("the compilation failed")]
+    Defect,
     /// Something about an endpoint or deployment cannot be used.
     #[error("{what} `{name}`: {why}")]
     Resource {
@@ -66,11 +70,13 @@ type Instances = HashMap<InstanceKey, Arc<Instance>>;
 impl Compiler {
     /// Compiles resources; `previous` hands on what lives longer than a snapshot. What of an endpoint or a deployment
     /// cannot be used is left out and told, because the others, and every change of rights, must not wait for it.
+    /// If it is known what changed since, the rest is taken over from `previous`.
     pub fn compile<'a>(
         &self,
         revision: u64,
         resources: impl Iterator<Item = &'a Resource>,
         previous: Option<&Snapshot>,
+        changed: Option<&Changed>,
     ) -> Result<Snapshot, CompileError> {
         let mut input = PolicyInput { groups: self.groups.clone(), ..PolicyInput::default() };
         input.assignments.extend(&self.owners);
@@ -90,11 +96,25 @@ impl Compiler {
                 Resource::DenyAssignment(denial) => input.denials.push(denial),
             }
         }
-        let policy = Policy::compile(&input)?;
+        // An endpoint's route knows its place in the policy, so they are taken over together or not at all.
+        let same = previous.zip(changed).filter(|(previous, changed)| {
+            !changed.rights && previous.revision > 0 && previous.problems.is_empty()
+        });
+        let policy = match same {
+            Some((previous, _)) => previous.policy.clone(),
+            None => Arc::new(Policy::compile(&input)?),
+        };
         let mut instances = previous.map(known_instances).unwrap_or_default();
         let (mut routes, mut problems) = (HashMap::with_capacity(endpoints.len()), Vec::new());
         for endpoint in endpoints {
             let key = endpoint.spec.name.key();
+            if let Some((previous, changed)) = same
+                && !changed.endpoints.contains(key)
+                && let Some(route) = previous.endpoints.get(key)
+            {
+                routes.insert(key.to_owned(), route.clone());
+                continue;
+            }
             let own = deployments.remove(key).unwrap_or_default();
             let before = previous.and_then(|snapshot| snapshot.endpoints.get(key));
             match self.endpoint(endpoint, own, &policy, before, (&mut instances, &mut problems)) {

@@ -110,7 +110,7 @@ pub struct Snapshot {
     /// The store's revision that it was compiled from.
     pub revision: u64,
     /// Who may do what.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// The right to score, looked up beforehand.
     pub score: Action,
     /// By name in lower case.

@@ -73,7 +73,7 @@ limits! {
     drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after SIGTERM.";
     control_body: usize = MIB, KIB, 64 * MIB, "Bytes of a control-plane request body.";
     control_time: Duration = secs(30), MS, secs(600), "Time for a control-plane operation.";
-    control_operations: usize = 256, 1, 100_000, "Control-plane operations that are worked on at once.";
+    control_operations: usize = 512, 1, 100_000, "Control-plane operations that are worked on at once.";
     refusals: u32 = 100, 1, 1_000_000, "Refused operations of one principal in 10 s before they are answered 429 and not recorded.";
     workspaces: usize = 1_000, 1, 100_000, "Workspaces made through the API.";
     assets: usize = 10_000, 1, 1_000_000, "Versions of models and environments.";

@@ -23,6 +23,8 @@ use crate::model::scope::Scope;
 
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long a writer waits for those before it.
+const TURN: Duration = Duration::from_secs(25);
 /// For how many revisions it is remembered what was removed.
 const REMEMBERED: i64 = 100_000;
 /// The layout of the tables below.
@@ -75,7 +77,7 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
-        let open = |most: u32| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY);
+        let open = |most: u32| SqlitePoolOptions::new().max_connections(most).acquire_timeout(TURN);
         let writer = open(1).connect_with(options.clone()).await.map_err(|error| wrong(error.to_string()))?;
         let readers = open(2).connect_with(options).await.map_err(|error| wrong(error.to_string()))?;
         let store = SqliteStore::with(writer, readers, chain).await;
