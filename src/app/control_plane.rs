@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use super::certificate;
 use super::data_plane::DataPlane;
 use super::issuers::{Issuers, token_times};
 use super::serving::Serving;
@@ -69,6 +70,12 @@ pub(super) fn start(
     let (settings, metrics, clock) = (&base.settings, &base.metrics, &base.clock);
     let limits = &settings.limits;
     let (certificates, ca) = certificates(settings, &addresses.control, listener.address, clock.unix())?;
+    if let Some(files) = settings.control_plane.tls.clone() {
+        let (health, metrics) = (base.health.clone(), metrics.clone());
+        let following =
+            certificate::follow("control certificate", certificates.clone(), files, health, metrics);
+        base.tasks.spawn("control certificate", following);
+    }
     let protocol = Protocol { tls: Some(certificates.server_config()?), ..(*data.protocol).clone() };
     let gauge = metrics.connections.with_label_values(&["control"]);
     let operations = Arc::new(Operations {

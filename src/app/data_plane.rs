@@ -1,12 +1,10 @@
 //! The data plane's part of the composition: its gate, its pipeline, its listener.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
-
+use super::certificate;
 use super::issuers::{Issuers, token_times};
 use super::serving::{Ended, Serving};
 use super::state::State;
@@ -24,12 +22,12 @@ use crate::net::tls::Certificates;
 use crate::proxy::{Pipeline, Rules};
 use crate::settings::{Limits, Settings, TlsFiles};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::health::{Health, State as Part};
+use crate::telemetry::health::State as Part;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::record::Sink;
 
-/// How often certificates are looked at, and spare connections closed.
+/// How often spare connections are closed.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// The data plane at work.
@@ -73,8 +71,14 @@ impl DataPlane {
             grace: limits.drain,
         };
         let ended = serving.start(settings.data_plane.layout, sockets)?;
-        let keeping = housekeeping(snapshot, certificates, base.health.clone(), metrics.clone());
-        base.tasks.spawn("housekeeping", keeping);
+        base.tasks.spawn("housekeeping", housekeeping(snapshot));
+        if let Some((certificates, files)) = certificates {
+            let (health, metrics) = (base.health.clone(), metrics.clone());
+            base.tasks.spawn(
+                "certificate",
+                certificate::follow("certificate", certificates, files, health, metrics),
+            );
+        }
         base.health.set("data plane", Part::Good(format!("listening on {address}")));
         Ok(DataPlane { address, protocol, tokens, recent, ended })
     }
@@ -174,39 +178,13 @@ fn protocol(settings: &Settings, tls: Option<&Tls>, metrics: &Metrics) -> Result
     })
 }
 
-/// Closes connections that nobody needs, and takes up certificates that were replaced.
-async fn housekeeping(
-    snapshot: Arc<crate::routing::SnapshotCell>,
-    tls: Option<Tls>,
-    health: Health,
-    metrics: Metrics,
-) {
-    let stamp = |files: &TlsFiles| {
-        let of = |file: &PathBuf| std::fs::metadata(file).and_then(|meta| meta.modified()).ok();
-        (of(&files.certificate), of(&files.private_key))
-    };
-    let mut seen = tls.as_ref().map(|(_, files)| stamp(files));
+/// Closes connections that nobody needs.
+async fn housekeeping(snapshot: Arc<crate::routing::SnapshotCell>) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;
         for endpoint in snapshot.load().endpoints.values() {
             for instance in endpoint.deployments.iter().flat_map(|deployment| &deployment.instances) {
                 instance.sweep();
-            }
-        }
-        let Some((certificates, files)) = &tls else { continue };
-        let now = Some(stamp(files));
-        if now != seen {
-            seen = now;
-            match certificates.reload(&files.certificate, &files.private_key) {
-                Ok(()) => {
-                    info!("the certificate was replaced");
-                    health.set("certificate", Part::Good("replaced".to_owned()));
-                }
-                Err(error) => {
-                    warn!(%error, "the new certificate cannot be used; the old one stays");
-                    metrics.reload_failures.with_label_values(&["certificate"]).inc();
-                    health.set("certificate", Part::Degraded(error.to_string()));
-                }
             }
         }
     }

@@ -245,9 +245,10 @@ impl Operations {
         }
         let mut require = Vec::new();
         // What the right to grant may hang on must not go in the same moment: the next of that name would inherit.
+        let contents = self.publisher.contents();
         for level in grant.scope.lineage() {
             let Ok(scope) = level.parse::<Scope>() else { continue };
-            if self.stored(&scope).await?.is_some() {
+            if contents.get(&scope).is_some() || self.stored(&scope).await?.is_some() {
                 require.push(Change::Require(scope, Expect::Present));
             }
         }
