@@ -7,6 +7,7 @@
 mod answer;
 mod authenticate;
 mod call;
+mod etag;
 mod openapi;
 mod paging;
 mod places;

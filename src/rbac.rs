@@ -14,7 +14,9 @@ mod reference;
 
 pub use decide::{Decision, Principals};
 pub use pattern::{ActionPattern, PatternError};
-pub use policy::{Action, ActionKind, Grant, InertGrant, ManagementGroups, Place, Policy, PolicyInput};
+pub use policy::{
+    Action, ActionKind, Grant, InertGrant, ManagementGroups, Place, Policy, PolicyInput, role_covers,
+};
 
 /// The right to score an online endpoint. It is an action, not a data action (Azure ML resource provider operations).
 pub const SCORE: &str = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action";

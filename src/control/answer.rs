@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::call::etag;
+use super::etag::{NotAnEtag, etag};
 use crate::arm::envelope::{ErrorBody, ErrorDetail};
 use crate::net::conn::Conn;
 use crate::operations::Refusal;
@@ -71,6 +71,12 @@ impl ApiError {
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> ApiError {
         self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
         self
+    }
+}
+
+impl From<NotAnEtag> for ApiError {
+    fn from(NotAnEtag(name): NotAnEtag) -> ApiError {
+        ApiError::bad("InvalidPrecondition", format!("{name} holds no etag, nor *"), Some(name))
     }
 }
 

@@ -1,9 +1,9 @@
 //! One call of an operation, with everything of it parsed.
 
-use http::header::{IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::answer::ApiError;
+use super::etag::precondition;
 use super::route::{Params, Path};
 use crate::arm::API_VERSIONS;
 use crate::forms::{Form, JsonError, Mistakes, Node, Reading, parse_json};
@@ -20,14 +20,6 @@ pub(super) struct Call {
     query: Vec<(String, String)>,
     pub(super) precondition: Precondition,
     body: Option<Node>,
-}
-
-/// A revision that nothing ever has.
-const NOBODYS: u64 = u64::MAX;
-
-/// An etag as clients see it.
-pub(super) fn etag(revision: u64) -> String {
-    format!("\"{revision:x}\"")
 }
 
 impl Call {
@@ -143,68 +135,8 @@ fn json(body: &[u8]) -> Result<Option<Node>, ApiError> {
     })
 }
 
-fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
-    let text = |name: &http::HeaderName| {
-        let mut values = headers.get_all(name).iter();
-        let first = values.next().map(|value| value.to_str().unwrap_or("").trim().to_owned());
-        if values.next().is_some() { Some(String::new()) } else { first }
-    };
-    let wrong = |name: &str| {
-        ApiError::bad(
-            "InvalidPrecondition",
-            format!("{name} is not an etag that this API gave, or *"),
-            Some(name),
-        )
-    };
-    // A tag that is not one of ours is nobody's present one (RFC 9110 section 8.8.3).
-    let revision = |tag: &str| {
-        let opaque = tag.trim().trim_start_matches("W/").strip_prefix('"')?.strip_suffix('"')?;
-        Some(u64::from_str_radix(opaque, 16).unwrap_or(NOBODYS)).filter(|_| !opaque.contains('"'))
-    };
-    let if_match = match text(&IF_MATCH).as_deref() {
-        None => None,
-        Some("*") => Some(Vec::new()),
-        Some(tags) => {
-            let tags: Option<Vec<u64>> = tags.split(',').map(revision).collect();
-            Some(tags.ok_or_else(|| wrong("If-Match"))?)
-        }
-    };
-    let if_absent = match text(&IF_NONE_MATCH).as_deref() {
-        None => false,
-        Some("*") => true,
-        Some(_) => return Err(wrong("If-None-Match")),
-    };
-    Ok(Precondition { if_match, if_absent })
-}
-
 impl From<JsonError> for ApiError {
     fn from(error: JsonError) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "InvalidRequestContent", error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(name: http::HeaderName, value: &str) -> Result<Precondition, ()> {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().unwrap());
-        precondition(&headers).map_err(|_| ())
-    }
-
-    #[test]
-    fn etags_are_those_that_were_given() {
-        let tag = etag(255);
-        assert_eq!(tag, "\"ff\"");
-        assert_eq!(read(IF_MATCH, &tag).unwrap().if_match, Some(vec![255]));
-        assert_eq!(read(IF_MATCH, "\"1\", W/\"2\"").unwrap().if_match, Some(vec![1, 2]));
-        assert_eq!(read(IF_MATCH, "*").unwrap().if_match, Some(vec![]));
-        assert!(read(IF_NONE_MATCH, "*").unwrap().if_absent);
-        assert_eq!(read(IF_MATCH, "\"somebody-elses\"").unwrap().if_match, Some(vec![NOBODYS]));
-        for bad in ["ff", "", "\"1\" \"2\""] {
-            assert!(read(IF_MATCH, bad).is_err(), "{bad}");
-        }
-        assert!(read(IF_NONE_MATCH, "\"1\"").is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::arm::access::{AccessView, DecidingDenial, DecidingGrant, HolderView, 
 use crate::model::resource::Resource;
 use crate::model::role::{Permission, PrincipalId, PrincipalType};
 use crate::model::scope::Scope;
-use crate::rbac::{Action, ActionKind, Decision, Grant, Principals, builtin};
+use crate::rbac::{Action, ActionKind, Decision, Grant, Principals, builtin, role_covers};
 
 /// Roles that are suggested, the smallest first.
 const SUGGESTED: &[&str] = &[
@@ -64,9 +64,12 @@ pub(super) fn missing(
     (principal, principal_type): (PrincipalId, Option<&str>),
 ) -> Option<MissingGrant> {
     let question = Question { action: action.to_owned(), kind }.action();
-    let role = SUGGESTED
-        .iter()
-        .find(|name| builtin::by_name(name).is_some_and(|id| builtin::covers(id, &question)))?;
+    let roles = builtin::roles();
+    let covers = |name: &&&str| {
+        let named = roles.iter().find(|role| role.role_name == **name);
+        named.is_some_and(|role| role_covers(role, &question))
+    };
+    let role = SUGGESTED.iter().find(covers)?;
     let known = principal_type.map(|kind| format!(" --assignee-principal-type {kind}")).unwrap_or_default();
     Some(MissingGrant {
         role_name: (*role).to_owned(),

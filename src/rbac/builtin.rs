@@ -2,7 +2,6 @@
 
 use uuid::{Uuid, uuid};
 
-use super::policy::{Action, Rights};
 use crate::model::role::{Permission, RoleDefinition};
 use crate::model::scope::Scope;
 
@@ -193,12 +192,6 @@ pub fn roles() -> Vec<RoleDefinition> {
 /// Whether a role of this GUID is built in.
 pub fn is_builtin(id: Uuid) -> bool {
     TABLE.iter().any(|row| row.id == id)
-}
-
-/// Whether a built-in role covers an action.
-pub fn covers(id: Uuid, action: &Action) -> bool {
-    let mut found = roles().into_iter().filter(|role| role.id == id);
-    found.any(|role| Rights::compile(&role.permissions).is_ok_and(|rights| rights.cover(action)))
 }
 
 /// The built-in role of that name, in any case.

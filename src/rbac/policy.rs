@@ -65,7 +65,7 @@ struct Patterns {
 pub(super) struct Rights(Vec<Patterns>);
 
 impl Rights {
-    pub(super) fn compile(permissions: &[Permission]) -> Result<Rights, PatternError> {
+    fn compile(permissions: &[Permission]) -> Result<Rights, PatternError> {
         let list = |texts: &[String]| -> Result<Vec<_>, _> {
             texts.iter().map(|text| ActionPattern::parse(text)).collect()
         };
@@ -106,6 +106,11 @@ impl Action {
     pub fn data(name: &str) -> Action {
         Action { kind: ActionKind::Data, ..Action::control(name) }
     }
+}
+
+/// Whether a role covers an action, wherever it may be held.
+pub fn role_covers(role: &RoleDefinition, action: &Action) -> bool {
+    Rights::compile(&role.permissions).is_ok_and(|rights| rights.cover(action))
 }
 
 /// A role assignment in force, as a decision names it.
