@@ -34,7 +34,7 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, NotAnEta
         Some("*") => Some(Vec::new()),
         Some(tags) => {
             let tags: Option<Vec<u64>> = tags.split(',').map(revision).collect();
-            Some(tags.ok_or_else(|| NotAnEtag("If-Match"))?)
+            Some(tags.ok_or(NotAnEtag("If-Match"))?)
         }
     };
     let if_absent = match text(&IF_NONE_MATCH).as_deref() {

@@ -16,6 +16,9 @@ use crate::telemetry::recent::Outcome;
 /// Who may ask why: whoever holds this at the endpoint, or at the root for requests that met no endpoint.
 const READ: &str = "Scoregate.Gateway/decisions/read";
 
+/// Who may know of an endpoint, and so ask what his own token does there.
+const READ_ENDPOINT: &str = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/read";
+
 /// The checks of a request, in their order, and the refusals that each of them makes.
 const CHECKS: [(&str, &[&str]); 6] = [
     (
@@ -83,8 +86,11 @@ impl Operations {
         let snapshot = self.snapshot()?;
         let route = outcome.as_ref().and_then(|outcome| snapshot.endpoints.get(outcome.endpoint.as_deref()?));
         let scope = route.map_or_else(Scope::root, |route| route.scope.clone());
-        // Who may not ask learns as little from a request that is known as from one that is not.
-        self.judge(asker, READ, &scope).map_err(|_| Refusal::NotFound(at.clone()))?;
+        // Who may not ask learns as little from a request that is known as from one that is not; what happened to
+        // one's own requests is one's own affair.
+        if outcome.as_ref().and_then(|outcome| outcome.principal) != Some(asker.caller.object_id) {
+            self.judge(asker, READ, &scope).map_err(|_| Refusal::NotFound(at.clone()))?;
+        }
         let outcome = outcome.ok_or(Refusal::NotFound(at))?;
         let mut checks = Checks::new();
         let failed = outcome.reason.map(|reason| {
@@ -129,10 +135,13 @@ impl Operations {
             checks.add("match", false, format!("there is no endpoint `{endpoint}`"));
             return Ok(explanation(endpoint, checks, (None, None)));
         };
-        self.judge(asker, READ, &route.scope).map_err(|refusal| match refusal {
-            Refusal::NotFound(_) => Refusal::NotFound(Scope::root().gateway("endpoints", endpoint)),
-            other => other,
-        })?;
+        let visible = self.may(asker, READ_ENDPOINT, &route.scope);
+        if !(visible && self.is_own(asker, credential).await) {
+            self.judge(asker, READ, &route.scope).map_err(|refusal| match refusal {
+                Refusal::NotFound(_) => Refusal::NotFound(Scope::root().gateway("endpoints", endpoint)),
+                other => other,
+            })?;
+        }
         let mut checks = Checks::new();
         let mode = route.facts.auth_mode;
         checks.add("match", true, format!("endpoint `{}`, auth_mode {mode}", route.facts.name));
@@ -172,6 +181,12 @@ impl Operations {
             aim(route, &mut checks);
         }
         Ok(explanation(&route.facts.name, checks, decided))
+    }
+
+    /// Whether a credential is a token of the asker himself.
+    async fn is_own(&self, asker: &Asker, credential: &str) -> bool {
+        let caller = self.scoring.verify(credential).await;
+        caller.is_ok_and(|caller| caller.object_id == asker.caller.object_id)
     }
 
     async fn explain_caller(
