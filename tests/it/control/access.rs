@@ -240,6 +240,22 @@ async fn explanations_do_not_tell_what_is_there() {
     world.stop().await;
 }
 
+/// What one's own token does at an endpoint that one may know of is explained without a further right; what
+/// somebody else's does is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ones_own_token_is_explained_to_oneself() {
+    let world = world().await;
+    world.make("own-ep", "AADToken", &["blue"], &json!({"blue": 100})).await;
+    let caller = world.stand.as_("scientist");
+    let explain = async |name: &str| {
+        let body = json!({"endpoint": "own-ep", "token": world.stand.token(name)});
+        caller.post("/providers/Scoregate.Gateway/explain", body).await
+    };
+    assert_eq!(explain("scientist").await.is(200).json["outcome"], "allowed");
+    explain("owner").await.refuses(403, "AuthorizationFailed");
+    world.stop().await;
+}
+
 /// The record of an answer, by its request id.
 fn record<'a>(records: &'a [Record], id: &str) -> Vec<&'a Record> {
     records.iter().filter(|record| record.deed.request_id == id).collect()
