@@ -95,6 +95,16 @@ impl Scope {
         Scope::of(format!("{}/{kind}/{name}", self.shown))
     }
 
+    /// Whether this is a workspace, or an endpoint or deployment in one.
+    pub fn is_in_a_workspace(&self) -> bool {
+        let Some((_, rest)) = self.key.split_once("/providers/microsoft.machinelearningservices/workspaces/")
+        else {
+            return false;
+        };
+        let mut kinds = rest.split('/').skip(1).step_by(2);
+        kinds.next().is_none_or(|kind| kind == "onlineendpoints")
+    }
+
     /// Whether the other scope is this one or lies below it.
     pub fn contains(&self, other: &Scope) -> bool {
         let (own, other) = (self.key(), other.key());

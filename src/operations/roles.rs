@@ -248,7 +248,12 @@ impl Operations {
         let contents = self.publisher.contents();
         for level in grant.scope.lineage() {
             let Ok(scope) = level.parse::<Scope>() else { continue };
-            if contents.get(&scope).is_some() || self.stored(&scope).await?.is_some() {
+            let known = contents.get(&scope).is_some() || self.stored(&scope).await?.is_some();
+            // Nobody means to grant at what is not there, and whoever makes it later did not mean it either.
+            if !known && scope.is_in_a_workspace() && self.workspace(&scope).is_none() {
+                return Err(Refusal::NotFound(scope));
+            }
+            if known {
                 require.push(Change::Require(scope, Expect::Present));
             }
         }

@@ -205,7 +205,7 @@ async fn built_in_roles_and_the_configurations_owners_are_shown_and_stay() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_grants_beyond_the_scope_at_which_he_may() {
     let world = World::start().await;
-    world.owner.put(&endpoint("my-ep"), endpoint_body("Key", &json!({}))).await.is(201);
+    world.make("my-ep", "Key", &["blue"], &json!({})).await;
     world.owner.put(&endpoint("my-ep2"), endpoint_body("Key", &json!({}))).await.is(201);
     let outsider = hold(&world, "outsider", "Owner", &endpoint("my-ep")).await;
     let somebody = |n: u128| grant_body(role("Reader"), Uuid::from_u128(n));
@@ -221,6 +221,7 @@ async fn nobody_grants_beyond_the_scope_at_which_he_may() {
         (9, "/".to_owned(), false),
         (10, "/providers/Microsoft.Management/managementGroups/top".to_owned(), false),
         (11, workspace("nowhere"), false),
+        (12, format!("{}/deployments/not-there", endpoint("my-ep")), false),
     ] {
         let path = grant_id(&scope, Uuid::from_u128(n));
         let reply = outsider.put(&path, somebody(n)).await;
