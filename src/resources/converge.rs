@@ -10,7 +10,7 @@ use crate::identity::endpoint_key;
 use crate::identity::vault::{Vault, VaultError};
 use crate::model::endpoint::{Endpoint, EndpointSpec};
 use crate::model::resource::Resource;
-use crate::model::role::RoleAssignment;
+use crate::model::role::{PrincipalId, RoleAssignment};
 use crate::rbac::builtin;
 use crate::store::{Change, Contents, Expect, Manager, Stored};
 
@@ -46,6 +46,7 @@ pub fn converge(
         .filter_map(|stored| Some((stored.resource.id().ok()?.key().to_owned(), &**stored)))
         .collect();
     let roles = role_names(&documents, store);
+    let by_callers = given_by_callers(store);
     let mut mistakes = Vec::new();
     let mut wanted: HashMap<String, (String, Resource)> = HashMap::new();
     for (place, document) in documents {
@@ -67,7 +68,7 @@ pub fn converge(
                 if let Some(role) = role_of(&assignment.role, &roles) {
                     let grant = grant(assignment, role);
                     // What somebody granted by the API already need not be granted again.
-                    if granted_by_callers(store, &grant) {
+                    if by_callers.contains(&given(&grant)) {
                         continue;
                     }
                     Resource::RoleAssignment(grant)
@@ -94,16 +95,21 @@ pub fn converge(
     Ok(difference(wanted, store))
 }
 
-/// Whether a caller of the API gave the same role to the same principal at the same scope.
-fn granted_by_callers(store: &Contents, wanted: &RoleAssignment) -> bool {
-    store.below(&wanted.scope).any(|(_, stored)| match &stored.resource {
-        Resource::RoleAssignment(known) => {
-            stored.manager == Manager::Caller
-                && (&known.scope, known.role, known.principal)
-                    == (&wanted.scope, wanted.role, wanted.principal)
-        }
-        _ => false,
-    })
+/// What makes two grants the same: where, what, to whom.
+type Given = (String, Uuid, PrincipalId);
+
+fn given(grant: &RoleAssignment) -> Given {
+    (grant.scope.key().to_owned(), grant.role, grant.principal)
+}
+
+/// The grants that callers of the API made.
+fn given_by_callers(store: &Contents) -> HashSet<Given> {
+    let made = store.iter().filter(|stored| stored.manager == Manager::Caller);
+    let grants = made.filter_map(|stored| match &stored.resource {
+        Resource::RoleAssignment(grant) => Some(given(grant)),
+        _ => None,
+    });
+    grants.collect()
 }
 
 /// A deployment needs its endpoint, in the documents or made by somebody else.
