@@ -389,6 +389,20 @@ async fn files_are_applied_once_exported_and_pruned() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_gateways_own_files_keep_is_not_applied_and_nothing_else_is_either() {
+    let world = World::start().await;
+    let new = "name: new-ep\nauth_mode: key\n";
+    let theirs = "name: my-endp1\nauth_mode: aad_token\ntraffic: { blue: 100 }\n";
+    world.file("both/all.yaml", &format!("{new}---\n{theirs}"));
+    let files = world.directory.path().join("both").display().to_string();
+    for more in [&["--dry-run"][..], &[]] {
+        let done = world.run("admin", &[&["apply", "-f", files.as_str()], more].concat());
+        done.fails(2, &["all.yaml", "my-endp1", "resources directory"]);
+    }
+    world.admin("online-endpoint show -n new-ep").fails(3, &["new-ep"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_logs_in_with_a_code_and_out_again() {
     let world = World::start().await;
     run(world.nobody().args(["online-endpoint", "list"]))

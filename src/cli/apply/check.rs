@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::change::{Action, Change, Kind};
 use super::plan::Planner;
 use crate::model::names::DeploymentName;
@@ -93,6 +95,9 @@ impl Planner<'_> {
             if change.action != Action::Delete && !after(endpoint, there.is_some()) {
                 mistakes.push(format!("{source}: endpoint_name: there is no such endpoint, neither in the files nor on the server"));
             }
+            if change.action == Action::Create && there.is_some_and(|(_, view)| from_files(view)) {
+                mistakes.push(format!("{source}: the endpoint of {} {ELSEWHERE}", change.name));
+            }
             let described = self.seen.contains_key(endpoint);
             let (name, spec) = (key.rsplit('/').next().unwrap_or_default(), there.map(|(spec, _)| spec));
             let live =
@@ -104,6 +109,22 @@ impl Planner<'_> {
                 ));
             }
         }
+        for change in self.changes.iter().filter(|change| change.action == Action::Update) {
+            let endpoint = self.current.endpoints.get(change.id.key()).map(|(_, view)| view);
+            let view = endpoint.or(self.current.deployments.get(change.id.key()).map(|(_, view)| view));
+            if view.is_some_and(from_files) {
+                let source = change.source.as_deref().unwrap_or_default();
+                mistakes.push(format!("{source}: {} {ELSEWHERE}", change.name));
+            }
+        }
         self.mistakes.extend(mistakes);
     }
+}
+
+/// What is said of a resource that the API cannot change.
+const ELSEWHERE: &str = "comes from a file of the gateway's resources directory; change it there";
+
+/// Whether a resource comes from the gateway's resources directory, which alone may change it.
+fn from_files(view: &Value) -> bool {
+    view.pointer("/systemData/createdBy").and_then(Value::as_str) == Some("resources directory")
 }
