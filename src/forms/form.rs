@@ -212,24 +212,20 @@ impl<'a> Form<'a> {
         Some((name, value))
     }
 
+    fn wrong_variable(&self, key: &str, name: &str, problem: String) {
+        let (source, field) = (format!("environment variable {name}"), self.child_path(key));
+        let mistake = Mistake { source, at: None, field, problem, hint: None };
+        self.reading.mistakes.borrow_mut().push(mistake);
+    }
+
     /// A single value.
     pub fn value<T: Scalar>(&'a self, key: &'static str, doc: &str) -> Entry<'a, T> {
         let node = self.find(key, described(T::schema(), doc));
         if let Some((source, text)) = self.env(key) {
             let found = T::read(text);
             let wrong = found.is_err();
-            let found = found.map_err(|problem| {
-                let field = self.child_path(key);
-                let source = format!("environment variable {source}");
-                self.reading.mistakes.borrow_mut().push(Mistake {
-                    source,
-                    at: None,
-                    field,
-                    problem,
-                    hint: None,
-                });
-            });
-            return Entry { form: self, key, found: found.ok(), wrong };
+            let found = found.map_err(|problem| self.wrong_variable(key, &source, problem)).ok();
+            return Entry { form: self, key, found, wrong };
         }
         let found = node.and_then(|node| self.text_or_other(key, node));
         Entry { form: self, key, wrong: node.is_some() && found.is_none(), found }
@@ -289,19 +285,7 @@ impl<'a> Form<'a> {
         if let Some((source, text)) = self.env(key) {
             let each = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             let read = each.map(T::read).collect::<Result<Vec<T>, _>>();
-            return read
-                .map_err(|problem| {
-                    let field = self.child_path(key);
-                    let source = format!("environment variable {source}");
-                    self.reading.mistakes.borrow_mut().push(Mistake {
-                        source,
-                        at: None,
-                        field,
-                        problem,
-                        hint: None,
-                    });
-                })
-                .ok();
+            return read.map_err(|problem| self.wrong_variable(key, &source, problem)).ok();
         }
         if let Kind::List(items) = &node?.kind {
             Some(items.iter().filter_map(|item| self.text_or_other(key, item)).collect())

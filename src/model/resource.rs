@@ -37,6 +37,40 @@ pub enum Resource {
     TokenKey(TokenKey),
 }
 
+/// What of a resource is asked for, if it is that.
+macro_rules! as_noun {
+    ($($(#[$doc:meta])* $name:ident: $variant:ident => $noun:ty;)*) => {
+        impl Resource {
+            $($(#[$doc])*
+            pub fn $name(&self) -> Option<&$noun> {
+                match self {
+                    Resource::$variant(noun) => Some(noun),
+                    _ => None,
+                }
+            })*
+        }
+    };
+}
+
+as_noun! {
+    /// The workspace.
+    workspace: Workspace => Workspace;
+    /// The endpoint.
+    endpoint: Endpoint => Endpoint;
+    /// The deployment.
+    deployment: Deployment => Deployment;
+    /// The model or environment.
+    asset: Asset => Asset;
+    /// The custom role.
+    role: RoleDefinition => RoleDefinition;
+    /// The grant.
+    grant: RoleAssignment => RoleAssignment;
+    /// The refusal.
+    denial: DenyAssignment => DenyAssignment;
+    /// The signing key.
+    token_key: TokenKey => TokenKey;
+}
+
 impl Resource {
     /// Its resource id.
     pub fn id(&self) -> Result<Scope, ScopeError> {

@@ -8,14 +8,6 @@ use crate::model::resource::Resource;
 use crate::model::scope::{Scope, WorkspaceRef};
 use crate::store::{Manager, Stored};
 
-/// The asset in a row of the store.
-pub fn asset_in(stored: &Stored) -> Option<&Asset> {
-    match &stored.resource {
-        Resource::Asset(asset) => Some(asset),
-        _ => None,
-    }
-}
-
 impl Operations {
     /// Keeps a version of a model or an environment.
     pub async fn put_asset(
@@ -41,13 +33,13 @@ impl Operations {
     /// Versions of models or environments below a scope.
     pub fn assets_below(&self, scope: &Scope) -> Vec<(String, Arc<Stored>)> {
         let contents = self.publisher.contents();
-        let each = contents.below(scope).filter(|(_, stored)| asset_in(stored).is_some());
+        let each = contents.below(scope).filter(|(_, stored)| stored.resource.asset().is_some());
         each.map(|(key, stored)| (key.to_owned(), stored.clone())).collect()
     }
 
     /// The scoring path of an environment by its id, if it is known and has one.
     pub fn route_of_environment(&self, id: &str) -> Option<String> {
         let contents = self.publisher.contents();
-        asset_in(contents.get(&id.parse().ok()?)?)?.scoring_path().map(str::to_owned)
+        contents.get(&id.parse().ok()?)?.resource.asset()?.scoring_path().map(str::to_owned)
     }
 }

@@ -2,25 +2,17 @@
 
 use std::sync::Arc;
 
-use super::endpoint::{deployments_of, endpoint_in};
+use super::endpoint::deployments_of;
 use super::{Granted, Operations, Precondition, Put, Refusal, Written, not_from_files};
 use crate::model::deployment::Deployment;
 use crate::model::resource::Resource;
 use crate::model::scope::Scope;
 use crate::store::{Change, Expect, Manager, Stored};
 
-/// The deployment in a row of the store.
-pub fn deployment_in(stored: &Stored) -> Option<&Deployment> {
-    match &stored.resource {
-        Resource::Deployment(deployment) => Some(deployment),
-        _ => None,
-    }
-}
-
 impl Operations {
     /// A deployment from the store itself.
     pub async fn deployment(&self, id: &Scope) -> Result<Option<Arc<Stored>>, Refusal> {
-        Ok(self.stored(id).await?.filter(|stored| deployment_in(stored).is_some()))
+        Ok(self.stored(id).await?.filter(|stored| stored.resource.deployment().is_some()))
     }
 
     /// Makes a deployment or describes it anew.
@@ -59,14 +51,16 @@ impl Operations {
         let expect = precondition.judge(before.as_deref())?;
         let Some(before) = before else { return Ok(false) };
         not_from_files(&before)?;
-        let Some(deployment) = deployment_in(&before) else { return Ok(false) };
+        let Some(deployment) = before.resource.deployment() else { return Ok(false) };
         let endpoint = deployment.workspace.scope().map(|scope| scope.online_endpoint(&deployment.endpoint));
         let endpoint = endpoint.map_err(|error| Refusal::invalid("name", error.to_string()))?;
         let mut changes = vec![Change::DeleteTree(granted.scope.clone(), expect)];
         if let Some(parent) = self.endpoint(&endpoint).await? {
-            let share =
-                endpoint_in(&parent).map_or(0, |endpoint| endpoint.spec.traffic.share(&deployment.name));
-            let shadow = endpoint_in(&parent).and_then(|endpoint| endpoint.spec.mirror.as_ref());
+            let share = parent
+                .resource
+                .endpoint()
+                .map_or(0, |endpoint| endpoint.spec.traffic.share(&deployment.name));
+            let shadow = parent.resource.endpoint().and_then(|endpoint| endpoint.spec.mirror.as_ref());
             if share > 0 {
                 return Err(Refusal::Rule(
                     "DeploymentHasTraffic",

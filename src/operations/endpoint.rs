@@ -21,14 +21,6 @@ impl From<VaultError> for Refusal {
     }
 }
 
-/// The endpoint in a row of the store.
-pub fn endpoint_in(stored: &Stored) -> Option<&Endpoint> {
-    match &stored.resource {
-        Resource::Endpoint(endpoint) => Some(endpoint),
-        _ => None,
-    }
-}
-
 /// Deployments of an endpoint, in the order of their names.
 pub fn deployments_of<'a>(
     contents: &'a Contents,
@@ -41,7 +33,7 @@ pub fn deployments_of<'a>(
 impl Operations {
     /// An endpoint from the store itself.
     pub async fn endpoint(&self, id: &Scope) -> Result<Option<Arc<Stored>>, Refusal> {
-        Ok(self.stored(id).await?.filter(|stored| endpoint_in(stored).is_some()))
+        Ok(self.stored(id).await?.filter(|stored| stored.resource.endpoint().is_some()))
     }
 
     /// Makes an endpoint or describes it anew. Traffic may go only to deployments that are there.
@@ -69,7 +61,7 @@ impl Operations {
             }
             require.push(Change::Require(deployment, Expect::Present));
         }
-        let known = before.as_deref().and_then(|stored| Some((stored, endpoint_in(stored)?)));
+        let known = before.as_deref().and_then(|stored| Some((stored, stored.resource.endpoint()?)));
         let (endpoint, manager) = if let Some((stored, known)) = known {
             not_from_files(stored)?;
             (known.described(spec, Uuid::new_v4()), stored.manager)
@@ -92,7 +84,7 @@ impl Operations {
     ) -> Result<Written, Refusal> {
         let expect = precondition.judge(Some(before))?;
         not_from_files(before)?;
-        let known = endpoint_in(before).ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
+        let known = before.resource.endpoint().ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
         let resource = Resource::Endpoint(Box::new(known.described(spec, Uuid::new_v4())));
         self.put(granted, Put { resource, manager: before.manager, expect }, precondition, Vec::new()).await
     }

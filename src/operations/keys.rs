@@ -6,7 +6,6 @@ use std::time::Duration;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::endpoint::endpoint_in;
 use super::{Granted, Operations, Refusal};
 use crate::clock::rfc3339;
 use crate::identity::aml_token::{self, Issue};
@@ -47,11 +46,7 @@ fn seconds(duration: Duration) -> i64 {
 }
 
 fn token_keys(contents: &Contents) -> Vec<&TokenKey> {
-    let each = contents.iter().filter_map(|stored| match &stored.resource {
-        Resource::TokenKey(key) => Some(key),
-        _ => None,
-    });
-    let mut keys: Vec<&TokenKey> = each.collect();
+    let mut keys: Vec<&TokenKey> = contents.iter().filter_map(|stored| stored.resource.token_key()).collect();
     keys.sort_by_key(|key| key.made);
     keys
 }
@@ -64,7 +59,7 @@ impl Operations {
     /// Both keys of an endpoint, whatever its mode: they will open it once the mode is `key`.
     pub async fn list_keys(&self, granted: &Granted) -> Result<Keys, Refusal> {
         let stored = self.granted_endpoint(granted).await?;
-        let endpoint = endpoint_in(&stored).ok_or(Refusal::Defect)?;
+        let endpoint = stored.resource.endpoint().ok_or(Refusal::Defect)?;
         let open = |slot, key| endpoint_key::reveal(&self.vault, &granted.scope, slot, key);
         let keys = (open("primary", &endpoint.keys.primary)?, open("secondary", &endpoint.keys.secondary)?);
         self.commit(granted, Vec::new()).await?;
@@ -74,7 +69,7 @@ impl Operations {
     /// Replaces one key; the other stays. Callers' own wishes for the new value are not obeyed.
     pub async fn regenerate_key(&self, granted: &Granted, slot: KeySlot) -> Result<(), Refusal> {
         let stored = self.granted_endpoint(granted).await?;
-        let mut endpoint: Endpoint = endpoint_in(&stored).ok_or(Refusal::Defect)?.clone();
+        let mut endpoint: Endpoint = stored.resource.endpoint().ok_or(Refusal::Defect)?.clone();
         let key = endpoint_key::generate()?;
         let sealed = endpoint_key::store(&self.vault, &granted.scope, slot.as_str(), &key)?;
         match slot {
@@ -90,7 +85,7 @@ impl Operations {
     /// A token for an endpoint whose mode is `aml_token`.
     pub async fn issue_token(&self, granted: &Granted) -> Result<IssuedToken, Refusal> {
         let stored = self.granted_endpoint(granted).await?;
-        let endpoint = endpoint_in(&stored).ok_or(Refusal::Defect)?;
+        let endpoint = stored.resource.endpoint().ok_or(Refusal::Defect)?;
         if endpoint.spec.auth_mode != AuthMode::AmlToken {
             let mode = endpoint.spec.auth_mode.as_str();
             let message =

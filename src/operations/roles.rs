@@ -28,20 +28,6 @@ pub struct AssignmentFilter {
 /// A role or grant, and what the store knows of it; built-in roles and the settings' owners have nothing there.
 pub type Known<T> = (T, Option<Arc<Stored>>);
 
-fn grant_in(stored: &Stored) -> Option<&RoleAssignment> {
-    match &stored.resource {
-        Resource::RoleAssignment(grant) => Some(grant),
-        _ => None,
-    }
-}
-
-fn role_in(stored: &Stored) -> Option<&RoleDefinition> {
-    match &stored.resource {
-        Resource::RoleDefinition(role) => Some(role),
-        _ => None,
-    }
-}
-
 impl Operations {
     /// The scopes above a scope and itself, in lower case.
     fn lineage(&self, scope: &Scope) -> Result<Vec<String>, Refusal> {
@@ -55,7 +41,7 @@ impl Operations {
         }
         let at = Scope::root().authorization("roleDefinitions", &id.to_string());
         let stored = self.publisher.contents().get(&at)?.clone();
-        Some((role_in(&stored)?.clone(), Some(stored)))
+        Some((stored.resource.role()?.clone(), Some(stored)))
     }
 
     /// Every role that may be assigned at a scope or below it: the built-in ones first.
@@ -66,7 +52,7 @@ impl Operations {
             let mut scopes = role.assignable_scopes.iter();
             scopes.any(|at| scope.contains(at) || lineage.iter().any(|level| level == at.key()))
         };
-        let custom = contents.iter().filter_map(|stored| Some((role_in(stored)?, stored)));
+        let custom = contents.iter().filter_map(|stored| Some((stored.resource.role()?, stored)));
         let custom = custom.filter(|(role, _)| assignable(role));
         let custom = custom.map(|(role, stored)| (role.clone(), Some(stored.clone())));
         Ok(builtin::roles().into_iter().map(|role| (role, None)).chain(custom).collect())
@@ -85,10 +71,10 @@ impl Operations {
         }
         let before = self.stored(&role.scope()).await?;
         let expect = precondition.judge(before.as_deref())?;
-        let known = before.as_deref().and_then(role_in);
+        let known = before.as_deref().and_then(|stored| stored.resource.role());
         // Whoever holds the role holds what it becomes, so the right is needed where it is held, too.
         let contents = self.publisher.contents();
-        let grants = contents.iter().filter_map(|stored| grant_in(stored));
+        let grants = contents.iter().filter_map(|stored| stored.resource.grant());
         let grants = grants.filter(|grant| grant.role == role.id);
         for scope in grants.map(|grant| &grant.scope) {
             self.judge(&granted.asker, WRITE_DEFINITIONS, scope)?;
@@ -101,7 +87,8 @@ impl Operations {
         if let Some(stored) = &before {
             not_from_files(stored)?;
         } else {
-            let there = self.publisher.contents().iter().filter(|stored| role_in(stored).is_some()).count();
+            let there =
+                self.publisher.contents().iter().filter(|stored| stored.resource.role().is_some()).count();
             let most = self.limits.role_definitions;
             if there >= most {
                 let message =
@@ -136,7 +123,7 @@ impl Operations {
         let expect = precondition.judge(before.as_deref())?;
         let Some(before) = before else { return Ok(None) };
         not_from_files(&before)?;
-        for scope in role_in(&before).iter().flat_map(|role| &role.assignable_scopes) {
+        for scope in before.resource.role().iter().flat_map(|role| &role.assignable_scopes) {
             self.judge(&granted.asker, granted.action, scope)?;
         }
         let changes = vec![Change::RequireUnclaimed(held(id)), Change::Delete(at, expect)];
@@ -158,7 +145,7 @@ impl Operations {
         }
         let at = scope.authorization("roleAssignments", &id.to_string());
         let stored = self.publisher.contents().get(&at)?.clone();
-        Some((grant_in(&stored)?.clone(), Some(stored)))
+        Some((stored.resource.grant()?.clone(), Some(stored)))
     }
 
     /// Grants at a scope, above it and (unless the filter says otherwise) below it.
@@ -181,7 +168,7 @@ impl Operations {
         };
         let contents = self.publisher.contents();
         let owners = self.owners.iter().filter(|grant| wanted(grant)).map(|grant| (grant.clone(), None));
-        let stored = contents.iter().filter_map(|stored| Some((grant_in(stored)?, stored)));
+        let stored = contents.iter().filter_map(|stored| Some((stored.resource.grant()?, stored)));
         let stored = stored.filter(|(grant, _)| wanted(grant));
         Ok(owners.chain(stored.map(|(grant, stored)| (grant.clone(), Some(stored.clone())))).collect())
     }
@@ -190,10 +177,7 @@ impl Operations {
     pub fn denials(&self, scope: &Scope) -> Result<Vec<DenyAssignment>, Refusal> {
         let lineage = self.lineage(scope)?;
         let contents: Arc<Contents> = self.publisher.contents();
-        let each = contents.iter().filter_map(|stored| match &stored.resource {
-            Resource::DenyAssignment(denial) => Some(denial),
-            _ => None,
-        });
+        let each = contents.iter().filter_map(|stored| stored.resource.denial());
         let here = |denial: &&DenyAssignment| {
             scope.contains(&denial.scope) || lineage.iter().any(|level| level == denial.scope.key())
         };
@@ -227,7 +211,9 @@ impl Operations {
         let expect = precondition.judge(before.as_deref())?;
         if let Some(stored) = before.as_deref() {
             not_from_files(stored)?;
-            let same = grant_in(stored)
+            let same = stored
+                .resource
+                .grant()
                 .is_some_and(|known| known.role == grant.role && known.principal == grant.principal);
             if !same {
                 let message =

@@ -161,13 +161,14 @@ async fn a_head_has_to_come_in_time() {
     assert_eq!(blue.connections(), 0);
     // Drop by drop: bytes that come do not start the clock anew.
     let mut raw = Raw::connect(stand.gateway.data).await;
+    let mut drops = tokio::time::interval(Duration::from_millis(20));
     let dripping = async {
         raw.say("POST /endpoints/my-ep/score HTTP/1.1\r\nX: ").await;
         let mut scratch = [0; 64];
         loop {
             tokio::select! {
                 read = raw.stream.read(&mut scratch) => return read.unwrap_or(0),
-                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                _ = drops.tick() => {}
             }
             let _ = tokio::io::AsyncWriteExt::write_all(&mut raw.stream, b"a").await;
         }
@@ -250,9 +251,10 @@ async fn a_slow_body_does_not_use_up_the_instance_s_time() {
     let token = stand.token("scientist");
     let mut raw = Raw::connect(stand.gateway.data).await;
     raw.say(head(&token, "Content-Length: 40\r\n")).await;
+    // The beat of a client that is slow: a second in all, twice the instance's time.
+    let mut beat = tokio::time::interval(Duration::from_millis(25));
     for _ in 0..40 {
-        // Not a wait for something: a client that is slow.
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        beat.tick().await;
         raw.say("a").await;
     }
     let answer = raw.hear().await.unwrap();

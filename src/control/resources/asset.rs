@@ -8,27 +8,18 @@ use crate::control::answer::Reply;
 use crate::control::call::Call;
 use crate::control::paging::{Order, size};
 use crate::forms::Form;
-use crate::model::asset::{Asset, AssetKind};
-use crate::model::resource::Resource;
+use crate::model::asset::AssetKind;
 use crate::operations::{Granted, Refusal};
-use crate::store::Stored;
 
 pub(in crate::control) fn describe(form: &Form<'_>) {
     form.needs("properties");
     form.carried("properties");
 }
 
-fn found(stored: &Stored) -> Option<&Asset> {
-    match &stored.resource {
-        Resource::Asset(asset) => Some(asset),
-        _ => None,
-    }
-}
-
 pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Granted) -> Outcome {
     let stored = control.operations.stored(&granted.scope).await?;
     let stored = stored.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
-    let shown = found(&stored).ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
+    let shown = stored.resource.asset().ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
     let view = asset::view(shown, &granted.scope, &stored.system);
     Ok(Reply::ok(view)?.tagged(stored.revision))
 }
@@ -46,7 +37,7 @@ pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Gr
     });
     let order = if newest { Order::Descending } else { Order::Ascending };
     let page = control.page(call, by_time.collect(), order, size, |stored| {
-        found(&stored).map(|shown| asset::view(shown, &shown.id, &stored.system))
+        stored.resource.asset().map(|shown| asset::view(shown, &shown.id, &stored.system))
     })?;
     Ok(Reply::ok(page)?)
 }
@@ -66,7 +57,7 @@ async fn put(control: &Control, call: &Call, granted: Granted, kind: AssetKind) 
     })?;
     let operations = &control.operations;
     let written = operations.put_asset(&granted, &call.workspace(), described, &call.precondition).await?;
-    let shown = found(&written.stored).ok_or(Refusal::Defect)?;
+    let shown = written.stored.resource.asset().ok_or(Refusal::Defect)?;
     let view = asset::view(shown, &granted.scope, &written.stored.system);
     Ok(Reply::with(status(&written), view)?.tagged(written.stored.revision))
 }

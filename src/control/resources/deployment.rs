@@ -14,7 +14,6 @@ use crate::control::call::Call;
 use crate::control::paging::{Order, size};
 use crate::forms::Form;
 use crate::model::deployment::Deployment;
-use crate::model::resource::Resource;
 use crate::model::scope::{Scope, WorkspaceRef};
 use crate::operations::{Granted, Refusal, Written};
 use crate::store::Stored;
@@ -41,13 +40,6 @@ pub(in crate::control) fn describe_logs(form: &Form<'_>) {
     form.value::<u32>("tail", "The last lines only.").optional();
 }
 
-fn found(stored: &Stored) -> Option<&Deployment> {
-    match &stored.resource {
-        Resource::Deployment(deployment) => Some(deployment),
-        _ => None,
-    }
-}
-
 impl Control {
     fn show_deployment(&self, id: &Scope, stored: &Stored, shown: &Deployment) -> DeploymentView {
         let workspace = self.operations.workspace_of(&shown.workspace);
@@ -56,7 +48,7 @@ impl Control {
     }
 
     fn written_deployment(&self, id: &Scope, written: &Written) -> Outcome {
-        let shown = found(&written.stored).ok_or(Refusal::Defect)?;
+        let shown = written.stored.resource.deployment().ok_or(Refusal::Defect)?;
         let view = self.show_deployment(id, &written.stored, shown);
         Ok(Reply::with(status(written), view)?.tagged(written.stored.revision))
     }
@@ -68,7 +60,7 @@ impl Control {
 
 pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Granted) -> Outcome {
     let stored = control.known_deployment(&granted.scope).await?;
-    let shown = found(&stored).ok_or(Refusal::Defect)?;
+    let shown = stored.resource.deployment().ok_or(Refusal::Defect)?;
     Ok(Reply::ok(control.show_deployment(&granted.scope, &stored, shown))?.tagged(stored.revision))
 }
 
@@ -77,7 +69,9 @@ pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Gr
     let known = control.operations.endpoint(endpoint).await?;
     known.ok_or_else(|| Refusal::NotFound(endpoint.clone()))?;
     let contents = control.operations.publisher.contents();
-    let each = contents.below(endpoint).filter_map(|(key, stored)| Some((key, stored, found(stored)?)));
+    let each = contents
+        .below(endpoint)
+        .filter_map(|(key, stored)| Some((key, stored, stored.resource.deployment()?)));
     let items = each.map(|(key, stored, shown)| (key.to_owned(), (stored.clone(), shown.clone())));
     let size = size(call, &["$top", "count"], 100)?;
     let page = control.page(call, items.collect(), Order::Ascending, size, |(stored, shown)| {
@@ -90,7 +84,7 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
     let operations = &control.operations;
     let workspace = operations.workspace_of(&call.workspace())?;
     let before = operations.deployment(&granted.scope).await?;
-    let known = before.as_deref().and_then(found);
+    let known = before.as_deref().and_then(|stored| stored.resource.deployment());
     let name = match known {
         Some(known) => known.name.clone(),
         None => call.name("deployment")?,
@@ -106,7 +100,7 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
 
 pub(in crate::control) async fn patch(control: &Control, call: &Call, granted: Granted) -> Outcome {
     let before = control.known_deployment(&granted.scope).await?;
-    let known = found(&before).ok_or(Refusal::Defect)?;
+    let known = before.resource.deployment().ok_or(Refusal::Defect)?;
     let changed = call.read(|form| Some(deployment::patch(form, known)))?;
     let operations = &control.operations;
     let written =
@@ -126,7 +120,7 @@ pub(in crate::control) async fn logs(control: &Control, call: &Call, granted: Gr
         })?;
     }
     let stored = control.known_deployment(&granted.scope).await?;
-    let shown = found(&stored).ok_or(Refusal::Defect)?;
+    let shown = stored.resource.deployment().ok_or(Refusal::Defect)?;
     let addresses: Vec<String> = shown.backend.urls.iter().cloned().map(String::from).collect();
     let content = format!(
         "The gateway does not run the instances of this deployment and has none of their output; they are at {}.\n",

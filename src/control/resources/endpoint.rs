@@ -11,9 +11,8 @@ use crate::control::answer::{ApiError, Reply};
 use crate::control::call::Call;
 use crate::control::paging::{Order, size};
 use crate::forms::Form;
-use crate::model::endpoint::{Endpoint, EndpointSpec};
+use crate::model::endpoint::EndpointSpec;
 use crate::model::names::EndpointName;
-use crate::model::resource::Resource;
 use crate::model::scope::{Scope, WorkspaceRef};
 use crate::operations::{Granted, Refusal, Written};
 use crate::store::Stored;
@@ -38,13 +37,6 @@ pub(in crate::control) fn describe_regenerate(form: &Form<'_>) {
     key_to_regenerate(form);
 }
 
-fn found(stored: &Stored) -> Option<&Endpoint> {
-    match &stored.resource {
-        Resource::Endpoint(endpoint) => Some(endpoint),
-        _ => None,
-    }
-}
-
 impl Control {
     fn show_endpoint(
         &self,
@@ -60,7 +52,7 @@ impl Control {
     }
 
     fn written_endpoint(&self, id: &Scope, written: &Written) -> Outcome {
-        let spec = &found(&written.stored).ok_or(Refusal::Defect)?.spec;
+        let spec = &written.stored.resource.endpoint().ok_or(Refusal::Defect)?.spec;
         let uri = self.operation_uri(id, "oeidp", written.operation);
         let view = self.show_endpoint(id, &written.stored, spec, Some(uri));
         Ok(Reply::with(status(written), view)?.tagged(written.stored.revision))
@@ -81,7 +73,7 @@ impl Control {
 pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Granted) -> Outcome {
     let stored = control.operations.endpoint(&granted.scope).await?;
     let stored = stored.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
-    let endpoint = found(&stored).ok_or(Refusal::Defect)?;
+    let endpoint = stored.resource.endpoint().ok_or(Refusal::Defect)?;
     let view = control.show_endpoint(&granted.scope, &stored, &endpoint.spec, None);
     Ok(Reply::ok(view)?.tagged(stored.revision))
 }
@@ -118,7 +110,9 @@ pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Gr
             && has_terms(&spec.properties, call.query("properties"))
     };
     let contents = control.operations.publisher.contents();
-    let each = contents.below(workspace).filter_map(|(key, stored)| Some((key, stored, found(stored)?)));
+    let each = contents
+        .below(workspace)
+        .filter_map(|(key, stored)| Some((key, stored, stored.resource.endpoint()?)));
     let items = each.filter(|(_, _, endpoint)| wanted(&endpoint.spec)).map(|(key, stored, endpoint)| {
         let time = if by_change { &stored.system.modified_at } else { &stored.system.created_at };
         let key = if sorted { format!("{time} {key}") } else { key.to_owned() };
@@ -135,7 +129,8 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
     let operations = &control.operations;
     let workspace = operations.workspace_of(&call.workspace())?;
     let before = operations.endpoint(&granted.scope).await?;
-    let known = before.as_deref().and_then(found).map(|endpoint| &endpoint.spec);
+    let known =
+        before.as_deref().and_then(|stored| stored.resource.endpoint()).map(|endpoint| &endpoint.spec);
     let name: EndpointName = match known {
         Some(known) => known.name.clone(),
         None => call.name("endpoint")?,
@@ -151,7 +146,7 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
 pub(in crate::control) async fn patch(control: &Control, call: &Call, granted: Granted) -> Outcome {
     let before = control.operations.endpoint(&granted.scope).await?;
     let before = before.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
-    let known = &found(&before).ok_or(Refusal::Defect)?.spec;
+    let known = &before.resource.endpoint().ok_or(Refusal::Defect)?.spec;
     let spec = call.read(|form| Some(endpoint::patch(form, known)))?;
     let written = control.operations.patch_endpoint(&granted, &before, spec, &call.precondition).await?;
     control.written_endpoint(&granted.scope, &written)
