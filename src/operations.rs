@@ -1,7 +1,7 @@
 //! What can be done to resources: each operation checks Azure's rules, commits one batch with its audit record, and
 //! is acknowledged once it is durable and in force here.
 //!
-//! Everything that touches a resource takes a [`Granted`], and only [`Operations::authorize`] makes one.
+//! Everything that changes a resource or tells a secret takes a [`Granted`], and only [`Operations::authorize`] makes one.
 
 mod access;
 mod asset;

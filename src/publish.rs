@@ -1,4 +1,5 @@
-//! From the store to the data plane: whenever the store changes, everything is read, compiled and swapped in whole.
+//! From the store to the data plane: whenever the store changes, what changed is read, a snapshot is compiled from it
+//! and from the one before, and swapped in whole.
 //! If that fails, the last good snapshot stays in force and says so.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! One call of an operation, with everything of it parsed.
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use super::answer::ApiError;
 use super::etag::precondition;
@@ -133,10 +133,4 @@ fn json(body: &[u8]) -> Result<Option<Node>, ApiError> {
         JsonError::TooMany => ApiError::bad("RequestContentTooLarge", error.to_string(), None),
         JsonError::Syntax(_) => ApiError::bad("InvalidRequestContent", error.to_string(), None),
     })
-}
-
-impl From<JsonError> for ApiError {
-    fn from(error: JsonError) -> ApiError {
-        ApiError::new(StatusCode::BAD_REQUEST, "InvalidRequestContent", error.to_string())
-    }
 }

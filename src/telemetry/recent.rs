@@ -14,7 +14,7 @@ const PARTS: usize = 16;
 /// What is kept of a request. Nothing secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// When it began, Unix seconds.
+    /// When it ended, Unix seconds.
     pub time: i64,
     /// Its endpoint, in lower case.
     pub endpoint: Option<String>,

@@ -1,4 +1,4 @@
-//! Bounds on everything (threat model, section 7), and bodies that flow as they come.
+//! Bounds on everything, and bodies that flow as they come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

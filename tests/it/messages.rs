@@ -1,4 +1,4 @@
-//! What the gateway takes for a request, and what of it an instance gets to see (threat model, section 6).
+//! What the gateway takes for a request, and what of it an instance gets to see.
 //!
 //! Every case is a raw socket, and every case looks at both ends: at the answer, and at what reached the instance.
 

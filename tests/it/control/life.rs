@@ -236,7 +236,7 @@ fn without_system(shown: &Value) -> Value {
     shown
 }
 
-/// What clients fall over without (azure-sdk-traffic.md, section 6), of resources made with as little as can be.
+/// What clients fall over without, of resources made with as little as can be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_clients_need_is_there_whatever_was_left_out() {
     let world = World::start().await;

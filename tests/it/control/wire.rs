@@ -12,7 +12,7 @@ use crate::support::rest::{
 };
 use crate::support::stand::object_id;
 
-/// Versions that clients were seen to send (azure-wire.md 1.1, azure-sdk-traffic.md 4).
+/// Versions that clients were seen to send: repeated here, not read from `src/arm.rs`, for this is what clients see.
 const VERSIONS: &[&str] = &[
     "2020-08-01",
     "2022-02-01-preview",
