@@ -5,10 +5,10 @@
 
 pub mod access;
 pub mod asset;
-pub mod backend;
 pub mod deployment;
 pub mod endpoint;
 pub mod envelope;
+pub mod extension;
 pub mod resource;
 pub mod role;
 pub mod workspace;

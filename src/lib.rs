@@ -39,6 +39,7 @@ pub mod dev;
 pub mod forms;
 pub mod gate;
 pub mod identity;
+pub mod instances;
 pub mod model;
 pub mod net;
 pub mod operations;

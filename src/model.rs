@@ -2,9 +2,11 @@
 
 pub mod asset;
 pub mod audit;
+pub mod backend;
 pub mod deployment;
 pub mod endpoint;
 pub mod names;
+pub mod paths;
 pub mod resource;
 pub mod role;
 pub mod scope;

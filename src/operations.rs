@@ -21,12 +21,13 @@ use crate::gate::failures::Failures;
 use crate::identity::directory::Directory;
 use crate::identity::token::TokenVerifier;
 use crate::identity::vault::Vault;
+use crate::instances::Roster;
 use crate::model::audit::{Deed, Outcome};
 use crate::model::role::{PrincipalId, RoleAssignment};
 use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::publish::{PublishError, Publisher};
-use crate::settings::Limits;
+use crate::settings::{Instances, Limits};
 use crate::store::{Batch, Change, Committed, Expect, Manager, Revision, Store, StoreError, Stored};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
@@ -57,8 +58,10 @@ pub struct Operations {
     pub workspaces: Vec<Workspace>,
     /// Held while signing keys are made.
     pub rotating: tokio::sync::Mutex<()>,
-    /// Files of roots that deployments made by callers may name.
-    pub instance_roots: Vec<std::path::PathBuf>,
+    /// What deployments made by callers may use of this machine.
+    pub instances: Instances,
+    /// Knows the processes of deployments.
+    pub roster: Roster,
     /// Refusals by principal, so that nobody fills the audit with them.
     pub refusals: Failures<PrincipalId>,
     /// Grants that the settings make.

@@ -204,6 +204,11 @@ impl Publisher {
         self.health.set("snapshot", state);
     }
 
+    /// The revision in force, now and whenever another one is.
+    pub fn in_force(&self) -> watch::Receiver<Revision> {
+        self.in_force.subscribe()
+    }
+
     /// Waits until a revision, or a later one, is in force.
     pub async fn wait_for(&self, revision: Revision) {
         // The sender lives as long as `self`, so this cannot fail.

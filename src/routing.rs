@@ -4,12 +4,12 @@
 mod budget;
 mod changed;
 mod compile;
-mod pick;
 mod snapshot;
 mod split;
+mod upkeep;
 
 pub use changed::Changed;
 pub use compile::{CompileError, Compiler};
-pub use pick::least_loaded;
-pub use snapshot::{AuthRoute, DeploymentRoute, EndpointRoute, Snapshot, SnapshotCell};
+pub use snapshot::{AuthRoute, Clocks, DeploymentRoute, EndpointRoute, Snapshot, SnapshotCell};
 pub use split::{Split, Turns};
+pub use upkeep::{Check, Upkeep};

@@ -45,12 +45,21 @@ pub struct Settings {
     pub owners: Vec<PrincipalId>,
     /// A directory of resources that is converged at start and on change.
     pub resources: Option<PathBuf>,
-    /// Files of roots that deployments made through the API may name as `ca_file`.
-    pub instance_roots: Vec<PathBuf>,
+    /// What deployments made through the API may use of this machine.
+    pub instances: Instances,
     /// Bounds on everything.
     pub limits: Limits,
     /// What is logged.
     pub logs: Logs,
+}
+
+/// What deployments made through the API may use of the gateway's machine: nothing, unless it is listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instances {
+    /// PEM files that they may name.
+    pub files: Vec<PathBuf>,
+    /// Programs that they may run; `*` for any.
+    pub programs: Vec<String>,
 }
 
 /// What is logged.
@@ -173,9 +182,19 @@ impl Settings {
             "A directory of YAML resources, converged at start and on change.",
         );
         let resources = resources.optional().map(|directory| base.join(directory));
-        let doc = "PEM files that deployments made through the API may name as ca_file.";
-        let instance_roots = form.values::<PathBuf>("instance_roots", doc).unwrap_or_default();
-        let instance_roots = instance_roots.into_iter().map(|file| base.join(file)).collect();
+        let doc = "What deployments made through the API may use of this machine; those of files may use everything.";
+        let instances = form.section("instances", doc, |f| {
+            let files =
+                f.values::<PathBuf>("files", "PEM files that they may name: roots, certificates, keys.");
+            let programs = f.values(
+                "programs",
+                "Programs that they may run, as `backend.command` names them; * for any.",
+            );
+            Instances {
+                files: files.unwrap_or_default().into_iter().map(|file| base.join(file)).collect(),
+                programs: programs.unwrap_or_default(),
+            }
+        });
         let limits = form.section("limits", "Bounds; none can be switched off.", Limits::read);
         let logs = form.section("logs", "What is logged, as JSON lines on standard output.", |f| Logs {
             level: f
@@ -195,7 +214,7 @@ impl Settings {
             management_groups,
             owners,
             resources,
-            instance_roots,
+            instances,
             limits,
             logs,
         }

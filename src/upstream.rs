@@ -1,13 +1,23 @@
-//! The way to instances: connections, kept and shared out, and the one exchange that everything goes through.
+//! The way to instances: which one takes a request, connections, kept and shared out, and the one exchange that
+//! everything goes through.
 
 mod body;
+mod choice;
 mod connect;
 mod exchange;
+mod fleet;
 mod instance;
+mod outlier;
 mod pool;
+mod reach;
+mod standing;
+mod tls;
 
 pub use body::{BodyError, BodyFlow, RequestBody};
-pub use connect::{ConnectError, Connector};
+pub use connect::{ConnectError, Stream, addresses};
 pub use exchange::{Exchange, SendError};
-pub use instance::{ExchangeError, Instance, InstanceKey, Lease};
+pub use fleet::{Fleet, FleetRules, Members, NoPlace};
+pub use instance::{ExchangeError, Instance, Lease};
 pub use pool::Bounds;
+pub use reach::Reach;
+pub use standing::Out;

@@ -14,7 +14,7 @@ const RANKS: &[&[&str]] = &[
     &["telemetry", "arm"],
     &["net", "upstream", "resources"],
     &["routing"],
-    &["gate", "publish"],
+    &["gate", "publish", "instances"],
     &["proxy", "operations"],
     &["control"],
     &["app"],

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::certificate;
 use super::issuers::{Issuers, token_times};
@@ -26,9 +25,6 @@ use crate::telemetry::health::State as Part;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::record::Sink;
-
-/// How often spare connections are closed.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// The data plane at work.
 pub(super) struct DataPlane {
@@ -58,7 +54,7 @@ impl DataPlane {
         let gate = gate(base, state, issuers);
         let tokens = gate.tokens.clone();
         let snapshot = state.publisher.cell().clone();
-        let service = Arc::new(Pipeline { snapshot: snapshot.clone(), gate, sink, rules: rules(settings) });
+        let service = Arc::new(Pipeline { snapshot, gate, sink, rules: rules(settings) });
         let certificates = load_certificates(settings)?;
         let protocol = Arc::new(protocol(settings, certificates.as_ref(), metrics)?);
         let (address, sockets) = bind("data plane", settings.data_plane.listen, settings.data_plane.workers)?;
@@ -71,7 +67,6 @@ impl DataPlane {
             grace: limits.drain,
         };
         let ended = serving.start(settings.data_plane.layout, sockets)?;
-        base.tasks.spawn("housekeeping", housekeeping(snapshot));
         if let Some((certificates, files)) = certificates {
             let (health, metrics) = (base.health.clone(), metrics.clone());
             base.tasks.spawn(
@@ -134,7 +129,6 @@ fn rules(settings: &Settings) -> Rules {
         head: head_limits(limits),
         request_body: limits.request_body as u64,
         body_progress: limits.body_progress,
-        response_idle: limits.response_idle,
         request_total: limits.request_total,
         model_errors: settings.data_plane.model_errors,
         trusted_proxies: settings.data_plane.trusted_proxies.clone(),
@@ -176,16 +170,4 @@ fn protocol(settings: &Settings, tls: Option<&Tls>, metrics: &Metrics) -> Result
         client_errors: limits.http2_client_errors,
         slow_client: metrics.slow_client.clone(),
     })
-}
-
-/// Closes connections that nobody needs.
-async fn housekeeping(snapshot: Arc<crate::routing::SnapshotCell>) {
-    loop {
-        tokio::time::sleep(HOUSEKEEPING).await;
-        for endpoint in snapshot.load().endpoints.values() {
-            for instance in endpoint.deployments.iter().flat_map(|deployment| &deployment.instances) {
-                instance.sweep();
-            }
-        }
-    }
 }

@@ -107,6 +107,7 @@ impl Gateway {
             // An error means that the thread is gone, which is what is waited for.
             let _ = ended.await;
         }
+        self.state.keeper.stop().await;
         self.base.tasks.stop().await;
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Base, StartError};
 use crate::identity::vault::Vault;
+use crate::instances::Keeper;
 use crate::model::role::{PrincipalId, PrincipalType, RoleAssignment};
 use crate::model::scope::Scope;
 use crate::publish::Publisher;
@@ -24,6 +25,7 @@ pub(super) struct State {
     pub(super) store: Arc<dyn Store>,
     pub(super) vault: Arc<Vault>,
     pub(super) publisher: Arc<Publisher>,
+    pub(super) keeper: Arc<Keeper>,
 }
 
 impl State {
@@ -55,7 +57,10 @@ impl State {
             let _ = publisher.converge(&directory, &vault).await;
             base.tasks.spawn("resources", publisher.clone().follow(directory, vault.clone()));
         }
-        Ok(State { store, vault, publisher })
+        let (cell, metrics) = (publisher.cell().clone(), base.metrics.clone());
+        let keeper = Arc::new(Keeper::new(cell, metrics, settings.limits.clone()));
+        base.tasks.spawn("instances", keeper.clone().run(publisher.in_force()));
+        Ok(State { store, vault, publisher, keeper })
     }
 }
 
@@ -96,20 +101,11 @@ pub(super) fn owners(settings: &Settings) -> Vec<RoleAssignment> {
 }
 
 fn compiler(settings: &Settings, metrics: Metrics) -> Compiler {
-    let limits = &settings.limits;
     Compiler {
         owners: owners(settings),
         groups: settings.management_groups.clone(),
         metrics,
         workers: settings.data_plane.workers,
-        connect: limits.connect,
-        bounds: crate::upstream::Bounds {
-            idle_most: limits.idle_instance_connections,
-            idle_time: limits.idle_instance_time,
-            header_bytes: limits.response_header_bytes,
-            header_count: limits.response_header_count,
-        },
-        requests_per_endpoint: limits.requests_per_endpoint,
-        request_timeout_max: limits.request_timeout_max,
+        limits: settings.limits.clone(),
     }
 }

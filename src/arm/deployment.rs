@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::backend;
+use super::extension::deployment as extension;
 use super::resource::{About, Sku, SystemData, bag, tags};
 use crate::forms::{Form, IsoDuration};
+use crate::model::asset::Routes;
 use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload, default_scoring_path};
 use crate::model::names::{DeploymentName, EndpointName};
 use crate::model::scope::WorkspaceRef;
@@ -27,12 +28,12 @@ pub struct Place {
     pub name: DeploymentName,
 }
 
-/// Reads the body of a PUT. `route` finds the scoring path of an environment by its id.
+/// Reads the body of a PUT. `routes` finds those of an environment by its id.
 pub fn read(
     form: &Form<'_>,
     place: Place,
     before: Option<&Deployment>,
-    route: impl Fn(&str) -> Option<String>,
+    routes: impl Fn(&str) -> Routes,
 ) -> Option<Deployment> {
     form.carried("location");
     let tags = tags(form);
@@ -48,7 +49,7 @@ pub fn read(
             s.one_of("scaleType", "Default.", &[("Default", ())]).or(());
         });
         let mut properties = bag(f, before.map(|before| &before.properties));
-        let own = backend::take(f, &mut properties, before);
+        let own = extension::take(f, &mut properties, before);
         if own.backend.is_none() && !f.has("properties") {
             let hint =
                 r#"properties.properties["scoregate.backend"] = "{\"urls\":[\"http://127.0.0.1:5001\"]}""#;
@@ -58,17 +59,20 @@ pub fn read(
         }
         let workload = Workload { instance_count: capacity, ..workload(f) };
         let environment = workload.environment.as_ref().and_then(Value::as_str);
-        let scoring_path = own.scoring_path.or_else(|| route(environment?));
-        let scoring_path = scoring_path.unwrap_or_else(default_scoring_path);
-        backend::check_paths(f, "properties", &scoring_path, own.allowed_paths.as_deref());
+        let routes = environment.map(routes).unwrap_or_default();
+        let scoring_path = own.scoring_path.or(routes.scoring.map(|route| route.path));
         Some(Deployment {
             name: place.name,
             endpoint: place.endpoint,
             workspace: place.workspace,
             backend: own.backend?,
             request_settings: f.section("requestSettings", "Concurrency and time.", request_settings),
-            scoring_path,
+            scoring_path: scoring_path.unwrap_or_else(default_scoring_path),
+            liveness_route: own.liveness_route.or(routes.liveness),
+            readiness_route: own.readiness_route.or(routes.readiness),
             allowed_paths: own.allowed_paths,
+            timeouts: own.timeouts,
+            adaptive_concurrency: own.adaptive_concurrency,
             forward_authorization: own.forward_authorization,
             forward_cookies: own.forward_cookies,
             description: f.value("description", "What it is for.").or_else(String::new),
@@ -229,7 +233,7 @@ fn reference(value: &Value, inside: &[&str]) -> Option<String> {
 fn properties(deployment: &Deployment, whole: bool) -> DeploymentProperties {
     let (workload, settings) = (&deployment.workload, &deployment.request_settings);
     let mut properties = deployment.properties.clone();
-    backend::put(&mut properties, deployment, whole);
+    extension::put(&mut properties, deployment, whole);
     let mut scale_settings = Map::new();
     scale_settings.insert("scaleType".to_owned(), json!("Default"));
     let has_code = workload.code.is_some() || workload.scoring_script.is_some();
@@ -267,7 +271,7 @@ fn properties(deployment: &Deployment, whole: bool) -> DeploymentProperties {
 
 /// How many instances a deployment has: as it says, or as many as it names.
 fn capacity_of(deployment: &Deployment) -> u32 {
-    let named = u32::try_from(deployment.backend.urls.len()).unwrap_or(u32::MAX);
+    let named = u32::try_from(deployment.backend.urls().len()).unwrap_or(u32::MAX).max(1);
     deployment.workload.instance_count.unwrap_or(named)
 }
 
@@ -281,8 +285,31 @@ pub fn body(deployment: &Deployment, location: &str) -> Value {
     })
 }
 
+/// How one instance is doing, in the entry `scoregate.instances` of the property bag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InstanceView {
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// `healthy`, `starting`, `unready`, `dead`, `ejected`, `stopping` or `crash_looping`.
+    pub state: &'static str,
+    /// How often a process was started again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u32>,
+    /// How it ended last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<String>,
+}
+
 /// A deployment as ARM shows it.
-pub fn view(deployment: &Deployment, about: About<'_>) -> DeploymentView {
+pub fn view(deployment: &Deployment, about: About<'_>, instances: &[InstanceView]) -> DeploymentView {
+    let mut properties = properties(deployment, false);
+    let shown = serde_json::to_string(instances).unwrap_or_default();
+    properties.properties.insert("scoregate.instances".to_owned(), shown);
+    let looping = |instance: &InstanceView| instance.state == "crash_looping";
+    if !instances.is_empty() && instances.iter().all(looping) {
+        "Failed".clone_into(&mut properties.provisioning_state);
+    }
     DeploymentView {
         id: about.id.to_string(),
         name: deployment.name.to_string(),
@@ -291,7 +318,7 @@ pub fn view(deployment: &Deployment, about: About<'_>) -> DeploymentView {
         tags: deployment.tags.clone(),
         kind: "Managed".to_owned(),
         sku: Sku { name: "Default".to_owned(), capacity: capacity_of(deployment) },
-        properties: properties(deployment, false),
+        properties,
         system_data: SystemData::of(about.system),
     }
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::extension::endpoint as extension;
 use super::resource::{About, SystemData, bag, tags};
 use crate::forms::{Form, Percent};
 use crate::model::endpoint::{AuthMode, EndpointSpec};
@@ -82,7 +83,8 @@ pub fn read(
         let access = [("Enabled", true), ("Disabled", false)];
         let public_network_access =
             f.one_of("publicNetworkAccess", "Azure's switch; kept and shown.", &access).or(true);
-        let properties = bag(f, before.map(|before| &before.properties));
+        let mut properties = bag(f, before.map(|before| &before.properties));
+        let own = extension::take(f, &mut properties, before);
         let keys = f.section("keys", "Keys to begin with; only when the endpoint is made.", |k| GivenKeys {
             primary: given_key(k, "primaryKey"),
             secondary: given_key(k, "secondaryKey"),
@@ -99,6 +101,10 @@ pub fn read(
             properties,
             identity,
             public_network_access,
+            rate_limit: own.rate_limit,
+            request_body: own.request_body,
+            websocket: own.websocket,
+            cors: own.cors,
         };
         Some((spec, keys))
     })
@@ -132,6 +138,8 @@ fn access(open: bool) -> &'static str {
 
 /// The body of a PUT that makes an endpoint as described.
 pub fn body(spec: &EndpointSpec, location: &str) -> Value {
+    let mut properties = spec.properties.clone();
+    extension::put(&mut properties, spec, true);
     json!({
         "location": location,
         "tags": spec.tags,
@@ -142,7 +150,7 @@ pub fn body(spec: &EndpointSpec, location: &str) -> Value {
             "traffic": shown_shares(&spec.traffic),
             "mirrorTraffic": shown_mirror(spec.mirror.as_ref()),
             "publicNetworkAccess": access(spec.public_network_access),
-            "properties": spec.properties,
+            "properties": properties,
         },
     })
 }
@@ -196,6 +204,7 @@ pub fn view(
 ) -> EndpointView {
     let base = format!("{data_url}/endpoints/{}", spec.name);
     let mut properties = spec.properties.clone();
+    extension::put(&mut properties, spec, false);
     properties.insert("azureml.onlineendpointid".to_owned(), about.id.key().to_owned());
     properties.extend(operation.map(|uri| ("AzureAsyncOperationUri".to_owned(), uri)));
     EndpointView {

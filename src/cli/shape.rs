@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::scope::workspace_of;
 use crate::arm;
 use crate::forms::{Form, Mistakes, Reading, parse_json};
+use crate::model::asset::Routes;
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::EndpointSpec;
 use crate::model::scope::WorkspaceRef;
@@ -51,7 +52,7 @@ pub fn deployment(view: &Value) -> Result<Deployment, Failure> {
         endpoint: endpoint.parse().map_err(wrong)?,
         name: text(view, "/name").parse().map_err(wrong)?,
     };
-    read(view, |form| arm::deployment::read(form, place, None, |_| None))
+    read(view, |form| arm::deployment::read(form, place, None, |_| Routes::default()))
 }
 
 /// Fills in what documents leave out and `az ml` shows.

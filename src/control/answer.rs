@@ -1,7 +1,6 @@
 //! Answers of the control plane: JSON always, ARM's envelope for what is refused.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use serde_json::Value;
 
 use super::etag::{NotAnEtag, etag};
 use crate::arm::envelope::{ErrorBody, ErrorDetail};
-use crate::net::conn::Conn;
+use crate::net::conn::Note;
 use crate::operations::Refusal;
 
 /// What an operation answers.
@@ -99,8 +98,7 @@ impl From<Refusal> for ApiError {
 #[derive(Debug)]
 pub struct Answer {
     bytes: Option<Bytes>,
-    conn: Arc<Conn>,
-    note: usize,
+    _note: Note,
 }
 
 impl Answer {
@@ -109,7 +107,7 @@ impl Answer {
         result: Result<Reply, ApiError>,
         request_id: &HeaderValue,
         client_request_id: Option<HeaderValue>,
-        (conn, note): (Arc<Conn>, usize),
+        note: Note,
     ) -> Response<Answer> {
         let (status, body, revision, headers) = match result {
             Ok(reply) => (reply.status, reply.body.map(|body| body.to_string()), reply.revision, Vec::new()),
@@ -120,7 +118,7 @@ impl Answer {
         };
         let bytes = body.filter(|body| !body.is_empty()).map(Bytes::from);
         let has_body = bytes.is_some();
-        let mut response = Response::new(Answer { bytes, conn, note });
+        let mut response = Response::new(Answer { bytes, _note: note });
         *response.status_mut() = status;
         let fields = response.headers_mut();
         if has_body {
@@ -159,11 +157,5 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.conn.end(self.note);
     }
 }

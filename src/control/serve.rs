@@ -37,7 +37,6 @@ impl Service for Control {
         let began = Instant::now();
         let violation = conn.begin();
         let note = conn.limit(self.bounds.total);
-        let kept = Kept { conn, note };
         let (head, body) = request.into_parts();
         let id = Uuid::new_v4().to_string();
         let mut told = Told { id, client: conn.peer.ip(), operation: None, principal: None, scope: None };
@@ -54,27 +53,7 @@ impl Service for Control {
         let request_id = HeaderValue::try_from(&told.id).unwrap_or(HeaderValue::from_static("-"));
         let client_request_id =
             head.headers.get("x-ms-client-request-id").filter(|id| id.len() <= 128).cloned();
-        Answer::response(result, &request_id, client_request_id, kept.hand_on())
-    }
-}
-
-/// A request's note at its connection, until an answer takes it over.
-struct Kept<'a> {
-    conn: &'a Arc<Conn>,
-    note: usize,
-}
-
-impl Kept<'_> {
-    fn hand_on(self) -> (Arc<Conn>, usize) {
-        let kept = (self.conn.clone(), self.note);
-        std::mem::forget(self);
-        kept
-    }
-}
-
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        self.conn.end(self.note);
+        Answer::response(result, &request_id, client_request_id, note)
     }
 }
 

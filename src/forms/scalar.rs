@@ -68,7 +68,9 @@ by_own_error!(
     crate::model::names::EndpointName,
     crate::model::names::DeploymentName,
     crate::model::scope::Scope,
-    crate::model::deployment::InstanceUrl
+    crate::model::backend::InstanceUrl,
+    crate::model::deployment::Route,
+    crate::model::paths::AllowedPath
 );
 
 impl Scalar for String {

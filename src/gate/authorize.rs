@@ -22,11 +22,6 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The endpoint that may be scored.
-    pub fn endpoint(&self) -> &Arc<EndpointRoute> {
-        &self.endpoint
-    }
-
     /// The key that opened it.
     pub fn key(&self) -> Option<KeySlot> {
         self.key

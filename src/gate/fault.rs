@@ -34,6 +34,7 @@ pub enum Reason {
     ConnectionBroken,
     InstanceProtocol,
     InstanceTooSlow,
+    RequestTooLong,
     SnapshotTooOld,
     Defect,
 }
@@ -68,6 +69,7 @@ impl Reason {
         Reason::ConnectionBroken,
         Reason::InstanceProtocol,
         Reason::InstanceTooSlow,
+        Reason::RequestTooLong,
         Reason::SnapshotTooOld,
         Reason::Defect,
     ];
@@ -198,6 +200,12 @@ impl Reason {
                 "RequestTimeout",
                 "instance_timeout",
                 "the instance did not begin to answer within the deployment's request_timeout_ms",
+            ),
+            Reason::RequestTooLong => (
+                408,
+                "RequestTimeout",
+                "total_timeout",
+                "the whole request took longer than the deployment's total_ms",
             ),
             Reason::SnapshotTooOld => (
                 503,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rustls::ClientConfig;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use super::issuer::Transport;
 
@@ -98,25 +99,35 @@ impl HttpFetch {
 /// The largest file of roots that is read, in bytes.
 const MAX_ROOTS: u64 = 4 << 20;
 
-/// TLS towards servers whose certificates chain to the roots in this file.
-pub fn client_config(roots: &Path) -> Result<ClientConfig, FetchError> {
-    let wrong = |error: &dyn std::fmt::Display| FetchError::Roots(format!("{}: {error}", roots.display()));
-    let mut store = rustls::RootCertStore::empty();
+/// The roots in a file of certificates as PEM.
+pub fn roots(file: &Path) -> Result<RootCertStore, FetchError> {
+    let wrong = |error: &dyn std::fmt::Display| FetchError::Roots(format!("{}: {error}", file.display()));
+    let mut store = RootCertStore::empty();
     // A device or a pipe would never end.
-    let metadata = std::fs::metadata(roots).map_err(|error| wrong(&error))?;
+    let metadata = std::fs::metadata(file).map_err(|error| wrong(&error))?;
     if !metadata.is_file() || metadata.len() > MAX_ROOTS {
         return Err(wrong(&"it is no file of at most 4 MiB"));
     }
-    let text = std::fs::read(roots).map_err(|error| wrong(&error))?;
+    let text = std::fs::read(file).map_err(|error| wrong(&error))?;
     for certificate in CertificateDer::pem_slice_iter(&text) {
         store.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
     }
     if store.is_empty() {
         return Err(wrong(&"it holds no certificate"));
     }
+    Ok(store)
+}
+
+/// The beginning of a TLS client that trusts these roots.
+pub fn client(roots: RootCertStore) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, FetchError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(config.map_err(|error| wrong(&error))?.with_root_certificates(store).with_no_client_auth())
+    Ok(config.map_err(|error| FetchError::Roots(error.to_string()))?.with_root_certificates(roots))
+}
+
+/// TLS towards servers whose certificates chain to the roots in this file.
+pub fn client_config(file: &Path) -> Result<ClientConfig, FetchError> {
+    Ok(client(roots(file)?)?.with_no_client_auth())
 }
 
 #[async_trait]

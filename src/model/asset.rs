@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::deployment::Route;
 use super::scope::Scope;
 
 /// Models or environments.
@@ -35,9 +36,37 @@ pub struct Asset {
     pub properties: serde_json::Map<String, serde_json::Value>,
 }
 
+/// Where an inference server answers ("Deploy a custom container to an online endpoint").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// Requests.
+    pub scoring: Option<Route>,
+    /// Whether it lives.
+    pub liveness: Option<Route>,
+    /// Whether it is ready.
+    pub readiness: Option<Route>,
+}
+
+impl Routes {
+    /// The routes of an inference configuration, in which they have these names. What is no route is left out.
+    pub fn of(config: &serde_json::Value, [scoring, liveness, readiness]: [&str; 3]) -> Routes {
+        let route = |key: &str| {
+            let given = config.get(key)?;
+            let path = Route::try_from(given.get("path")?.as_str()?.to_owned()).ok()?;
+            let port = given
+                .get("port")
+                .and_then(serde_json::Value::as_u64)
+                .and_then(|port| u16::try_from(port).ok());
+            Some(Route { port: port.filter(|port| *port > 0), ..path })
+        };
+        Routes { scoring: route(scoring), liveness: route(liveness), readiness: route(readiness) }
+    }
+}
+
 impl Asset {
-    /// Where `/score` leads, if this is an environment that says so.
-    pub fn scoring_path(&self) -> Option<&str> {
-        self.properties.get("inferenceConfig")?.pointer("/scoringRoute/path")?.as_str()
+    /// The routes of an environment.
+    pub fn routes(&self) -> Routes {
+        let config = self.properties.get("inferenceConfig").unwrap_or(&serde_json::Value::Null);
+        Routes::of(config, ["scoringRoute", "livenessRoute", "readinessRoute"])
     }
 }

@@ -1,118 +1,15 @@
 //! Online deployments: one version behind an endpoint, and where its instances are.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::backend::Backend;
 use super::names::{DeploymentName, EndpointName};
+use super::paths::AllowedPath;
 use super::scope::{Scope, ScopeError, WorkspaceRef};
-
-/// The version of HTTP spoken to instances.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum HttpVersion {
-    /// HTTP/1.1; the default, which every model server speaks.
-    #[default]
-    #[serde(rename = "1.1")]
-    Http1,
-    /// HTTP/2: by ALPN over TLS, with prior knowledge in clear text.
-    #[serde(rename = "2")]
-    Http2,
-}
-
-/// The address of one inference server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct InstanceUrl {
-    /// TLS to the instance.
-    pub tls: bool,
-    /// Host name or address, without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-/// Why a text is no instance address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an instance address: write http://host:port or https://host:port, without a path")]
-pub struct InstanceUrlError(String);
-
-impl InstanceUrl {
-    /// `host:port` as a `Host` header and a socket address want it.
-    pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-}
-
-impl InstanceUrl {
-    /// Whether the host is an address that no model server has: unspecified, link-local (where clouds keep their
-    /// metadata services), multicast, or Azure's 168.63.129.16.
-    pub fn is_off_limits(&self) -> bool {
-        let Ok(address) = self.host.parse::<std::net::IpAddr>() else { return false };
-        match address.to_canonical() {
-            std::net::IpAddr::V4(v4) => {
-                v4.is_unspecified()
-                    || v4.is_link_local()
-                    || v4.is_multicast()
-                    || v4.is_broadcast()
-                    || v4.octets() == [168, 63, 129, 16]
-            }
-            std::net::IpAddr::V6(v6) => {
-                v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast()
-            }
-        }
-    }
-}
-
-impl TryFrom<String> for InstanceUrl {
-    type Error = InstanceUrlError;
-
-    fn try_from(text: String) -> Result<InstanceUrl, InstanceUrlError> {
-        let wrong = || InstanceUrlError(text.chars().take(120).collect());
-        let uri: http::Uri = text.parse().map_err(|_| wrong())?;
-        let tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(wrong()),
-        };
-        let authority = uri.authority().ok_or_else(wrong)?;
-        if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(wrong());
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let bare = authority.as_str().len() == authority.host().len();
-        let default = if tls { 443 } else { 80 };
-        let port = if bare { default } else { authority.port_u16().ok_or_else(wrong)? };
-        if host.is_empty() || port == 0 {
-            return Err(wrong());
-        }
-        Ok(InstanceUrl { tls, host, port })
-    }
-}
-
-impl From<InstanceUrl> for String {
-    fn from(url: InstanceUrl) -> String {
-        format!("{}://{}", if url.tls { "https" } else { "http" }, url.authority())
-    }
-}
-
-/// Where a deployment's instances are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backend {
-    /// A fixed list of inference servers.
-    pub urls: Vec<InstanceUrl>,
-    /// The version of HTTP they speak.
-    #[serde(default)]
-    pub http_version: HttpVersion,
-    /// Certificates that their TLS certificates must chain to, instead of the system's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-}
 
 /// How many requests instances take, and how long they may need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +20,31 @@ pub struct RequestSettings {
     pub max_concurrent_requests_per_instance: u32,
     /// How long a request waits for a free place.
     pub max_queue_wait: Duration,
+}
+
+/// Clocks of a request that Azure does not have; what is not set is as the gateway's limits say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timeouts {
+    /// For a connection to an instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Duration>,
+    /// Between two pieces of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+    /// For the whole request, streams included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Duration>,
+}
+
+/// Where an instance answers a question about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Route {
+    /// The path.
+    pub path: String,
+    /// The port, if it is not the one that requests go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 impl Default for RequestSettings {
@@ -136,8 +58,42 @@ impl Default for RequestSettings {
     }
 }
 
-/// How an instance's health is asked for ("Managed online deployment YAML schema"). Kept and shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a text is no route.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no route: write a path such as /health, or one at a port of its own such as :5101/health")]
+pub struct RouteError(String);
+
+impl TryFrom<String> for Route {
+    type Error = RouteError;
+
+    fn try_from(text: String) -> Result<Route, RouteError> {
+        let wrong = || RouteError(text.chars().take(120).collect());
+        let (port, path) = match text.strip_prefix(':') {
+            None => (None, text.as_str()),
+            Some(rest) => {
+                let (port, path) =
+                    rest.split_at_checked(rest.find('/').ok_or_else(wrong)?).ok_or_else(wrong)?;
+                (Some(port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?), path)
+            }
+        };
+        if !path.starts_with('/') || path.parse::<http::uri::PathAndQuery>().is_err() {
+            return Err(wrong());
+        }
+        Ok(Route { path: path.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(&self.path)
+    }
+}
+
+/// How an instance's health is asked for ("Managed online deployment YAML schema").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// Before the first question.
     pub initial_delay: Duration,
@@ -224,9 +180,21 @@ pub struct Deployment {
     /// Where `/score` leads on an instance.
     #[serde(default = "default_scoring_path")]
     pub scoring_path: String,
-    /// Paths that may be called, `*` standing for any rest; `None` for every path.
+    /// Where it is asked whether an instance lives; without it a connection is answer enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_paths: Option<Vec<String>>,
+    pub liveness_route: Option<Route>,
+    /// Where it is asked whether an instance is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness_route: Option<Route>,
+    /// Paths that may be called; `None` for every path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_paths: Option<Vec<AllowedPath>>,
+    /// The clocks that Azure does not have.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// The gateway finds out by itself how many requests an instance can work on at once.
+    #[serde(default)]
+    pub adaptive_concurrency: bool,
     /// The caller's credential goes on to the instance.
     #[serde(default)]
     pub forward_authorization: bool,
@@ -264,33 +232,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instance_addresses_have_a_scheme_a_host_and_a_port() {
-        let parse = |text: &str| InstanceUrl::try_from(text.to_owned());
-        assert_eq!(parse("http://10.0.0.5:5001").unwrap().authority(), "10.0.0.5:5001");
-        assert_eq!(parse("https://[::1]/").unwrap().authority(), "[::1]:443");
-        assert_eq!(String::from(parse("http://models.svc").unwrap()), "http://models.svc:80");
-        for (text, off_limits) in [
-            ("http://169.254.169.254", true),
-            ("http://[::ffff:169.254.169.254]", true),
-            ("http://168.63.129.16", true),
-            ("http://0.0.0.0:1", true),
-            ("http://[fe80::1]:1", true),
-            ("http://10.0.0.5", false),
-            ("http://127.0.0.1:1", false),
-            ("http://models.svc", false),
-        ] {
-            assert_eq!(parse(text).unwrap().is_off_limits(), off_limits, "{text}");
+    fn routes_are_paths_that_may_have_a_port() {
+        for text in ["/", "/v2/health/ready", ":5101/", ":80/health?deep=1"] {
+            assert_eq!(Route::try_from(text.to_owned()).unwrap().to_string(), text);
         }
-        for bad in [
-            "",
-            "10.0.0.5:80",
-            "ftp://a:1",
-            "http://",
-            "http://a:1/score",
-            "http://u:p@a:1",
-            "http://a:99999",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
+        for wrong in ["", "health", ":5101", ":x/", ":0/", ":99999/", "http://a/", "/a b"] {
+            assert!(Route::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }
 }

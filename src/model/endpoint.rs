@@ -60,6 +60,32 @@ pub struct EndpointKeys {
     pub secondary: StoredKey,
 }
 
+/// How often an endpoint may be called; what is not set is as the gateway's limits say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RateLimit {
+    /// Requests in a second, by everybody together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// Requests in a second, by one principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second_per_principal: Option<u32>,
+}
+
+/// Which pages of other origins may call an endpoint from a browser (Fetch Standard, "HTTP CORS protocol").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cors {
+    /// Origins such as `https://app.example.com`; `*` for every one.
+    pub allowed_origins: Vec<String>,
+    /// Fields that a page may send besides those that the endpoint always takes.
+    pub allowed_headers: Vec<String>,
+    /// Fields of an answer that a page may read besides those that the gateway always shows.
+    pub exposed_headers: Vec<String>,
+    /// How long a browser may remember this.
+    pub max_age: Option<std::time::Duration>,
+}
+
 /// The stable name that clients call, as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSpec {
@@ -90,6 +116,18 @@ pub struct EndpointSpec {
     /// Azure's switch for public access. Kept and shown.
     #[serde(default = "yes")]
     pub public_network_access: bool,
+    /// How often it may be called.
+    #[serde(default)]
+    pub rate_limit: RateLimit,
+    /// Bytes of a request body; as the gateway's limits say if it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_body: Option<u64>,
+    /// Callers may open WebSockets.
+    #[serde(default)]
+    pub websocket: bool,
+    /// Pages of other origins that may call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
 }
 
 /// `true`, for fields that are on unless switched off.

@@ -1,8 +1,8 @@
 //! What one client connection knows of itself, shared by its socket, its requests and its clocks.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -65,6 +65,35 @@ pub struct ConnTimes {
     pub idle: Duration,
     /// Without a byte being taken.
     pub stall: Duration,
+}
+
+/// When a request has to be over. Dropping it ends the request.
+#[derive(Debug)]
+pub struct Note {
+    conn: Arc<Conn>,
+    number: usize,
+    begun: u64,
+}
+
+impl Note {
+    /// Moves the end to this long after the beginning.
+    pub fn extend(&self, time: Duration) {
+        let end = Conn::end_after(self.begun, time);
+        if let Some(slot) = self.conn.latest.lock().get_mut(self.number) {
+            *slot = end;
+        }
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        let conn = &self.conn;
+        if let Some(slot) = conn.latest.lock().get_mut(self.number) {
+            *slot = 0;
+        }
+        conn.busy.fetch_sub(1, Ordering::Relaxed);
+        conn.since.store(conn.now(), Ordering::Relaxed);
+    }
 }
 
 impl Conn {
@@ -136,25 +165,21 @@ impl Conn {
         self.refused.lock().filter(|(refused, _)| *refused == number).map(|(_, violation)| violation)
     }
 
-    /// Notes when a request has to be over, whatever its client and its instance do. Gives the note's number.
-    pub fn limit(&self, time: Duration) -> usize {
-        let end = self.now().saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).max(1);
+    /// Notes when a request has to be over, whatever its client and its instance do. The request ends with the note.
+    pub fn limit(self: &Arc<Self>, time: Duration) -> Note {
+        let end = Conn::end_after(self.now(), time);
         let mut latest = self.latest.lock();
-        if let Some((number, slot)) = latest.iter_mut().enumerate().find(|(_, end)| **end == 0) {
-            *slot = end;
-            return number;
+        let free = latest.iter().position(|end| *end == 0);
+        let number = free.unwrap_or(latest.len());
+        match latest.get_mut(number) {
+            Some(slot) => *slot = end,
+            None => latest.push(end),
         }
-        latest.push(end);
-        latest.len() - 1
+        Note { conn: self.clone(), number, begun: self.now() }
     }
 
-    /// Ends a request, and its note.
-    pub fn end(&self, note: usize) {
-        if let Some(slot) = self.latest.lock().get_mut(note) {
-            *slot = 0;
-        }
-        self.busy.fetch_sub(1, Ordering::Relaxed);
-        self.since.store(self.now(), Ordering::Relaxed);
+    fn end_after(begun: u64, time: Duration) -> u64 {
+        begun.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).max(1)
     }
 
     /// A violation in the body of the request that was begun last.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Granted, Operations, Precondition, Put, Refusal, Written};
-use crate::model::asset::Asset;
+use crate::model::asset::{Asset, Routes};
 use crate::model::resource::Resource;
 use crate::model::scope::{Scope, WorkspaceRef};
 use crate::store::{Manager, Stored};
@@ -37,9 +37,10 @@ impl Operations {
         each.map(|(key, stored)| (key.to_owned(), stored.clone())).collect()
     }
 
-    /// The scoring path of an environment by its id, if it is known and has one.
-    pub fn route_of_environment(&self, id: &str) -> Option<String> {
+    /// The routes of an environment by its id; none if it is not known.
+    pub fn routes_of_environment(&self, id: &str) -> Routes {
         let contents = self.publisher.contents();
-        contents.get(&id.parse().ok()?)?.resource.asset()?.scoring_path().map(str::to_owned)
+        let asset = id.parse().ok().and_then(|id: Scope| contents.get(&id)?.resource.asset());
+        asset.map(Asset::routes).unwrap_or_default()
     }
 }

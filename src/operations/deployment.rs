@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::endpoint::deployments_of;
 use super::{Granted, Operations, Precondition, Put, Refusal, Written, not_from_files};
+use crate::arm::deployment::InstanceView;
+use crate::model::backend::Origin;
 use crate::model::deployment::Deployment;
 use crate::model::resource::Resource;
 use crate::model::scope::Scope;
@@ -82,16 +84,61 @@ impl Operations {
         Ok(true)
     }
 
-    /// Whether callers of the API may have requests sent there: files of roots only from the operator's list, and no
+    /// How the instances of a deployment are doing.
+    pub fn instances_of(&self, deployment: &Deployment) -> Vec<InstanceView> {
+        let snapshot = self.publisher.cell().load();
+        let route = snapshot.endpoints.get(deployment.endpoint.key());
+        let route = route.and_then(|endpoint| endpoint.deployment(deployment.name.key()));
+        let instances = route.map(|route| route.fleet.instances()).unwrap_or_default();
+        let found = instances.iter().map(|instance| (instance.shown(), instance.standing.word()));
+        let (endpoint, name) = (deployment.endpoint.key(), deployment.name.key());
+        let mut processes: Vec<InstanceView> = Vec::new();
+        for (_, process) in self.roster.states(endpoint, name) {
+            let standing = found.clone().find(|(address, _)| Some(address) == process.address.as_ref());
+            let state = match standing {
+                Some((_, word)) if process.state == "running" => word,
+                _ => process.state,
+            };
+            let (address, restarts) = (process.address, Some(process.restarts));
+            processes.push(InstanceView { address, state, restarts, last_end: process.last_end });
+        }
+        if !processes.is_empty() {
+            return processes;
+        }
+        let plain =
+            |(address, state)| InstanceView { address: Some(address), state, restarts: None, last_end: None };
+        found.map(plain).collect()
+    }
+
+    /// What the processes of a deployment wrote of late; `None` if the gateway does not run it.
+    pub fn output_of(&self, deployment: &Deployment, lines: usize) -> Option<String> {
+        self.roster.output(deployment.endpoint.key(), deployment.name.key(), lines)
+    }
+
+    /// Whether callers of the API may have instances there: nothing of this machine but what the operator lists, and no
     /// address at which a cloud gives its secrets to whoever asks.
     fn may_reach(&self, deployment: &Deployment) -> Result<(), Refusal> {
         const FIELD: &str = "properties.properties";
-        let backend = &deployment.backend;
-        if backend.ca_file.as_ref().is_some_and(|file| !self.instance_roots.contains(file)) {
-            let problem = "`ca_file` is not listed under `instance_roots` in the configuration";
+        let (backend, allowed) = (&deployment.backend, &self.instances);
+        let own = backend.client_certificate.iter();
+        let mut files =
+            backend.ca_file.iter().chain(own.flat_map(|own| [&own.certificate, &own.private_key]));
+        if files.any(|file| !allowed.files.contains(file)) {
+            let problem = "names a file that is not listed under `instances.files` in the configuration";
             return Err(Refusal::invalid(FIELD, problem));
         }
-        match backend.urls.iter().find(|url| url.is_off_limits()) {
+        let urls = match &backend.origin {
+            Origin::Urls(urls) => urls.as_slice(),
+            Origin::Dns(name) => std::slice::from_ref(name),
+            Origin::Command(program) => {
+                let name = program.arguments.first().map_or("", String::as_str);
+                let known = allowed.programs.iter().any(|program| program == "*" || program == name);
+                let problem =
+                    format!("`{name}` is not listed under `instances.programs` in the configuration");
+                return if known { Ok(()) } else { Err(Refusal::invalid(FIELD, problem)) };
+            }
+        };
+        match urls.iter().find(|url| url.is_off_limits()) {
             Some(url) => {
                 let problem =
                     format!("`{}` is a link-local, metadata or multicast address", String::from(url.clone()));
@@ -111,7 +158,7 @@ impl Operations {
             );
             return Err(Refusal::Limit(message));
         }
-        let (instances, most) = (deployment.backend.urls.len(), limits.instances_per_deployment);
+        let (instances, most) = (deployment.backend.urls().len(), limits.instances_per_deployment);
         let wanted = deployment.workload.instance_count.map_or(instances, |count| count as usize);
         if instances.max(wanted) > most {
             let named = instances.max(wanted);
@@ -124,6 +171,12 @@ impl Operations {
             let problem =
                 format!("is longer than {most:?}, the most that `limits.request_timeout_max` allows");
             return Err(Refusal::invalid("properties.requestSettings.requestTimeout", problem));
+        }
+        let (total, most) = (deployment.timeouts.total.unwrap_or_default(), limits.request_total_max);
+        if total > most {
+            let problem =
+                format!("`timeouts.total_ms` is more than {most:?}, as `limits.request_total_max` allows");
+            return Err(Refusal::invalid("properties.properties", problem));
         }
         Ok(())
     }

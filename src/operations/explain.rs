@@ -263,7 +263,8 @@ fn aim(route: &EndpointRoute, checks: &mut Checks) {
     let free = route.in_flight.available_permits();
     checks.add("admit", free > 0, format!("the endpoint has {free} free places"));
     if free > 0 {
-        let instances: usize = route.deployments.iter().map(|deployment| deployment.instances.len()).sum();
+        let instances: usize =
+            route.deployments.iter().map(|deployment| deployment.fleet.instances().len()).sum();
         checks.add("dispatch", instances > 0, format!("{instances} instances"));
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn aim(
 /// The target on the instance: `/score` leads to the deployment's own scoring path, every other path stays as it is.
 pub(super) fn target(deployment: &DeploymentRoute, path: &str, uri: &Uri) -> Result<PathAndQuery, Fault> {
     if let Some(allowed) = &deployment.allowed_paths
-        && !allowed.iter().any(|pattern| covers(pattern, path))
+        && !allowed.iter().any(|entry| entry.covers(path))
     {
         return Err(Reason::PathNotAllowed.into());
     }
@@ -46,13 +46,5 @@ pub(super) fn target(deployment: &DeploymentRoute, path: &str, uri: &Uri) -> Res
             };
             PathAndQuery::try_from(text).map_err(|_| Reason::Malformed.into())
         }
-    }
-}
-
-/// Whether a pattern of `allowed_paths` covers a path: a star at its end stands for any rest.
-fn covers(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => path.starts_with(start),
-        None => path == pattern,
     }
 }

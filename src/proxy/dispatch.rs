@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::header::TRANSFER_ENCODING;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Version};
@@ -12,10 +12,9 @@ use hyper::body::Incoming;
 use super::worker;
 use crate::gate::admit::Pass;
 use crate::gate::fault::{Fault, Reason};
-use crate::model::deployment::HttpVersion;
-use crate::routing::least_loaded;
+use crate::model::backend::HttpVersion;
 use crate::telemetry::record::Record;
-use crate::upstream::{BodyError, BodyFlow, ConnectError, ExchangeError, Lease, RequestBody, SendError};
+use crate::upstream::{BodyError, BodyFlow, ConnectError, ExchangeError, Instance, RequestBody, SendError};
 
 /// The most times that a request is sent in all.
 const TRIES: u32 = 3;
@@ -29,6 +28,11 @@ pub(super) struct Bounds<'a> {
 }
 
 impl Bounds<'_> {
+    /// Whether the whole request has taken too long.
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.latest
+    }
+
     /// What is waited for, if it comes in time; a client that is slow to send does not use up the instance's time.
     async fn keep<T>(&self, time: Duration, sending: impl Future<Output = T>) -> Option<T> {
         let mut sending = std::pin::pin!(sending);
@@ -47,67 +51,96 @@ impl Bounds<'_> {
     }
 }
 
-/// Sends a request and gives the head of the answer with the place at the instance that it came from.
+/// Sends a request and gives the head of the answer with the pass for the instance that it came from.
 ///
 /// Dropping the future cancels the request at the instance.
 pub(super) async fn dispatch(
-    pass: &Pass,
+    mut pass: Pass,
     head: Parts,
     body: RequestBody,
     target: &PathAndQuery,
     bounds: &Bounds<'_>,
     record: &mut Record,
-) -> Result<(Response<Incoming>, Lease), Fault> {
-    let deployment = pass.deployment();
+) -> Result<(Response<Incoming>, Pass), Fault> {
+    let deployment = pass.deployment().clone();
     // A request without a body whose method promises to change nothing may be sent again even if it was seen.
     let again = (head.method.is_safe() && body.is_end_stream()).then(|| head.clone());
     let streamed = !body.is_end_stream() && body.size_hint().exact().is_none();
     let mut request = Request::from_parts(head, body);
-    if streamed && deployment.http_version() == HttpVersion::Http1 {
+    if streamed && deployment.http_version == HttpVersion::Http1 {
         // Else a body of unknown length would be left out where a method seldom has one.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     deployment.retries.earn();
-    let mut last = None;
     for attempt in 1..=TRIES {
-        let instance = least_loaded(&deployment.instances, &deployment.turn, last.as_ref());
-        let instance = instance.ok_or(Fault::new(Reason::NoInstance))?.clone();
-        let lease = instance.lease();
-        *request.uri_mut() = instance.target(target.clone());
-        *request.version_mut() = match instance.version {
-            HttpVersion::Http1 => Version::HTTP_11,
-            HttpVersion::Http2 => Version::HTTP_2,
-        };
-        request.headers_mut().insert(http::header::HOST, instance.host.clone());
-        if instance.version == HttpVersion::Http2 {
-            request.headers_mut().remove(http::header::HOST);
-        }
-        record.sent = Some(Instant::now());
+        let instance = pass.instance().clone();
+        address(&mut request, &instance, target);
+        let sent = Instant::now();
+        record.sent = Some(sent);
         let sending = instance.send(worker::index(), request);
-        let error = match bounds.keep(deployment.request_timeout, sending).await {
-            Some(Ok(response)) => return Ok((response, lease)),
-            Some(Err(error)) => error,
-            None => return Err(Reason::InstanceTooSlow.into()),
-        };
-        let (reason, back) = match error {
-            ExchangeError::Connect(ConnectError::Failed, back) => (Reason::ConnectFailed, Some(*back)),
-            ExchangeError::Connect(ConnectError::TimedOut, back) => (Reason::ConnectTimedOut, Some(*back)),
-            ExchangeError::Send(SendError::NotSent(back)) => (Reason::ConnectionBroken, Some(*back)),
-            ExchangeError::Send(SendError::Broken) => {
-                let fresh = again.clone().map(|head| Request::from_parts(head, RequestBody::empty()));
-                (Reason::ConnectionBroken, fresh)
+        let (reason, back) = match bounds.keep(deployment.clocks.first_byte, sending).await {
+            Some(Ok(response)) => {
+                instance.answered(sent.elapsed(), response.status());
+                return Ok((response, pass));
             }
-            ExchangeError::Send(SendError::Protocol) => (Reason::InstanceProtocol, None),
-            ExchangeError::Send(SendError::RequestBody) => (Reason::BodyBroken, None),
+            Some(Err(error)) => outcome(error, again.as_ref()),
+            None if bounds.is_over() => (Reason::RequestTooLong, None),
+            None => (Reason::InstanceTooSlow, None),
         };
+        if is_the_instance(reason) && bounds.flow.error().is_none() {
+            deployment.fleet.failed(&instance);
+        }
         match back {
             Some(back) if attempt < TRIES && deployment.retries.spend() => request = back,
             _ => return Err(reason.into()),
         }
+        pass = pass.elsewhere().ok_or(reason)?;
         deployment.metrics.retries.inc();
-        last = Some(instance);
     }
     Err(Reason::ConnectionBroken.into())
+}
+
+/// Addresses a request to an instance, in the form that its HTTP version wants.
+fn address(request: &mut Request<RequestBody>, instance: &Instance, target: &PathAndQuery) {
+    *request.uri_mut() = instance.target(target.clone());
+    match instance.version {
+        HttpVersion::Http1 => {
+            *request.version_mut() = Version::HTTP_11;
+            request.headers_mut().insert(HOST, instance.host.clone());
+        }
+        HttpVersion::Http2 => {
+            *request.version_mut() = Version::HTTP_2;
+            request.headers_mut().remove(HOST);
+        }
+    }
+}
+
+/// What a failed exchange is called, and the request if it may be sent again: nothing of it was processed, or `again`
+/// says that it changes nothing.
+fn outcome(error: ExchangeError, again: Option<&Parts>) -> (Reason, Option<Request<RequestBody>>) {
+    match error {
+        ExchangeError::Connect(ConnectError::Failed, back) => (Reason::ConnectFailed, Some(*back)),
+        ExchangeError::Connect(ConnectError::TimedOut, back) => (Reason::ConnectTimedOut, Some(*back)),
+        ExchangeError::Send(SendError::NotSent(back)) => (Reason::ConnectionBroken, Some(*back)),
+        ExchangeError::Send(SendError::Broken) => {
+            let fresh = again.cloned().map(|head| Request::from_parts(head, RequestBody::empty()));
+            (Reason::ConnectionBroken, fresh)
+        }
+        ExchangeError::Send(SendError::Protocol) => (Reason::InstanceProtocol, None),
+        ExchangeError::Send(SendError::RequestBody) => (Reason::BodyBroken, None),
+    }
+}
+
+/// Whether a failure speaks against the instance.
+fn is_the_instance(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::ConnectFailed
+            | Reason::ConnectTimedOut
+            | Reason::ConnectionBroken
+            | Reason::InstanceProtocol
+            | Reason::InstanceTooSlow
+    )
 }
 
 /// What the client's own body has to say about a failure, which then was not the instance's.

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use prometheus::IntCounterVec;
 
 use crate::gate::admit::Pass;
-use crate::model::deployment::HttpVersion;
+use crate::model::backend::HttpVersion;
 
 pub(super) const DEPLOYMENT: HeaderName = HeaderName::from_static("azureml-model-deployment");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -93,7 +93,7 @@ pub(super) struct About<'a> {
 /// no `Connection: x-request-id` can take away what was set.
 pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, stripped: &IntCounterVec) {
     let deployment = about.pass.deployment();
-    let trailers_wanted = deployment.http_version() == HttpVersion::Http2
+    let trailers_wanted = deployment.http_version == HttpVersion::Http2
         && headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let mut gone: Vec<HeaderName> = listed(headers);
     for name in headers.keys() {

@@ -20,7 +20,7 @@ use crate::gate::Gate;
 use crate::gate::fault::{Fault, Reason};
 use crate::gate::matching;
 use crate::identity::endpoint_key::KeySlot;
-use crate::net::conn::Conn;
+use crate::net::conn::{Conn, Note};
 use crate::net::framing::{HeadLimits, Violation};
 use crate::net::serve::Service;
 use crate::routing::SnapshotCell;
@@ -37,9 +37,7 @@ pub struct Rules {
     pub request_body: u64,
     /// Time without a byte of it.
     pub body_progress: Duration,
-    /// Time without a byte of an answer.
-    pub response_idle: Duration,
-    /// Time for a whole request.
+    /// Time for a whole request, until its deployment is known.
     pub request_total: Duration,
     /// How an instance's own errors are passed on.
     pub model_errors: ModelErrors,
@@ -70,42 +68,22 @@ impl Service for Pipeline {
         let request_id = HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("-"));
         let client = client_address(&head, conn, &self.rules.trusted_proxies);
         let mut record = Box::new(Record::begin(self.sink.clone(), client, request_id, &head));
-        let pending = Pending { conn, note: conn.limit(self.rules.request_total) };
-        let steps = AssertUnwindSafe(self.steps(conn, violation, head, body, &mut record)).catch_unwind();
+        // If the request never gets an answer, the note ends here.
+        let note = conn.limit(self.rules.request_total);
+        let steps = self.steps(conn, &note, violation, head, body, &mut record);
+        let steps = AssertUnwindSafe(steps).catch_unwind();
         let result = steps.await.unwrap_or_else(|_| {
             self.sink.metrics.panics.inc();
             Err(Fault::new(Reason::Defect).close())
         });
-        let conn = pending.keep();
         match result {
-            Ok((head, relay)) => Response::from_parts(head, Answer::of_instance(relay, record, conn)),
+            Ok((head, relay)) => Response::from_parts(head, Answer::of_instance(relay, record, note)),
             Err(fault) => {
                 self.count(&fault);
                 let (head, body) = respond::refusal(&fault, &mut record);
-                Response::from_parts(head, Answer::of_gateway(body, record, conn))
+                Response::from_parts(head, Answer::of_gateway(body, record, note))
             }
         }
-    }
-}
-
-/// A request that has no answer yet; if it never gets one, its connection is told.
-struct Pending<'a> {
-    conn: &'a Arc<Conn>,
-    note: usize,
-}
-
-impl Pending<'_> {
-    /// Hands the request on to its answer.
-    fn keep(self) -> (Arc<Conn>, usize) {
-        let kept = (self.conn.clone(), self.note);
-        std::mem::forget(self);
-        kept
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.conn.end(self.note);
     }
 }
 
@@ -128,6 +106,7 @@ impl Pipeline {
     async fn steps(
         &self,
         conn: &Arc<Conn>,
+        note: &Note,
         violation: Option<Violation>,
         mut head: Parts,
         body: Incoming,
@@ -181,10 +160,12 @@ impl Pipeline {
         };
         towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
         let (body, flow) = RequestBody::new(body, self.rules.request_body, self.rules.body_progress);
-        let latest = record.started + self.rules.request_total;
+        let clocks = pass.deployment().clocks;
+        let latest = record.started + clocks.total;
+        note.extend(clocks.total);
         let bounds = dispatch::Bounds { flow: &flow, latest };
-        let sent = dispatch::dispatch(&pass, head, body, &target, &bounds, record).await;
-        let (response, lease) = sent.map_err(|fault| {
+        let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
+        let (response, pass) = sent.map_err(|fault| {
             record.request_bytes = flow.bytes();
             if fault.reason == Reason::InstanceProtocol {
                 self.sink.metrics.upstream_protocol.with_label_values(&["head"]).inc();
@@ -201,9 +182,9 @@ impl Pipeline {
         let (head, body) = respond::answer(response, self.rules.model_errors, record);
         let relay = Relay {
             body,
-            _places: (pass, lease),
+            pass,
             flow,
-            idle: self.rules.response_idle,
+            idle: clocks.idle,
             deadline: latest,
             timer: None,
             last: begun,

@@ -13,9 +13,9 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::gate::admit::Pass;
-use crate::net::conn::Conn;
+use crate::net::conn::Note;
 use crate::telemetry::record::Record;
-use crate::upstream::{BodyFlow, Lease};
+use crate::upstream::BodyFlow;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -24,8 +24,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub struct Answer {
     from: From,
     record: Box<Record>,
-    /// The connection, and the number of its note about this request.
-    conn: (Arc<Conn>, usize),
+    _note: Note,
 }
 
 #[derive(Debug)]
@@ -40,8 +39,8 @@ enum From {
 #[derive(Debug)]
 pub(super) struct Relay {
     pub(super) body: Incoming,
-    /// The place in the deployment, and at the instance; freed when the answer is through.
-    pub(super) _places: (Pass, Lease),
+    /// The place at the instance; freed when the answer is through.
+    pub(super) pass: Pass,
     pub(super) flow: Arc<BodyFlow>,
     /// Time without a byte.
     pub(super) idle: Duration,
@@ -56,8 +55,8 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// True once the answer has taken too long.
-    fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Which clock has run out, once one has.
+    fn overdue(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
         if !self.waits {
             self.waits = true;
             self.last = Instant::now();
@@ -66,10 +65,10 @@ impl Relay {
             let due = (self.last + self.idle).min(self.deadline);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
             if timer.as_mut().poll(cx).is_pending() {
-                return false;
+                return None;
             }
             if Instant::now() >= due {
-                return true;
+                return Some(if due == self.deadline { "total_timeout" } else { "idle_timeout" });
             }
             timer.as_mut().reset(due.into());
         }
@@ -77,13 +76,13 @@ impl Relay {
 }
 
 impl Answer {
-    pub(super) fn of_gateway(body: Bytes, mut record: Box<Record>, conn: (Arc<Conn>, usize)) -> Answer {
+    pub(super) fn of_gateway(body: Bytes, mut record: Box<Record>, note: Note) -> Answer {
         record.response_bytes = body.len() as u64;
-        Answer { from: From::Gateway((!body.is_empty()).then_some(body)), record, conn }
+        Answer { from: From::Gateway((!body.is_empty()).then_some(body)), record, _note: note }
     }
 
-    pub(super) fn of_instance(relay: Relay, record: Box<Record>, conn: (Arc<Conn>, usize)) -> Answer {
-        Answer { from: From::Instance(Box::new(relay)), record, conn }
+    pub(super) fn of_instance(relay: Relay, record: Box<Record>, note: Note) -> Answer {
+        Answer { from: From::Instance(Box::new(relay)), record, _note: note }
     }
 }
 
@@ -115,15 +114,16 @@ impl Body for Answer {
             }
             Poll::Ready(Some(Err(error))) => {
                 relay.ended = true;
+                relay.pass.deployment().fleet.failed(relay.pass.instance());
                 answer.record.response_broken();
                 Poll::Ready(Some(Err(error.into())))
             }
-            Poll::Pending if relay.overdue(cx) => {
+            Poll::Pending => {
+                let Some(clock) = relay.overdue(cx) else { return Poll::Pending };
                 relay.ended = true;
-                answer.record.reason = Some("response_timeout");
+                answer.record.reason = Some(clock);
                 Poll::Ready(Some(Err("the instance's answer took too long".into())))
             }
-            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -151,7 +151,5 @@ impl Drop for Answer {
                 self.record.reason = Some("client_gone");
             }
         }
-        let (conn, note) = &self.conn;
-        conn.end(*note);
     }
 }

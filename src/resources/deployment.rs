@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::document::{SHOWN_ONLY, workspace};
-use crate::arm::backend;
+use crate::arm::extension::deployment as extension;
 use crate::forms::{Form, Millis, Seconds};
+use crate::model::asset::Routes;
 use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload, default_scoring_path};
 use crate::model::names::{DeploymentName, EndpointName};
 use crate::model::workspace::Workspace;
@@ -19,34 +20,50 @@ pub(super) fn read(form: &Form<'_>, base: &Path, workspaces: &[Workspace]) -> Op
     let endpoint =
         form.value::<EndpointName>("endpoint_name", "").required("name the endpoint it stands behind");
     let request_settings = form.section("request_settings", "", request_settings);
-    let found = form.optional_section("backend", "", |f| backend::read(f, base)).flatten();
-    if found.is_none() && !form.has("backend") {
+    let own = extension::read(form, base);
+    if own.backend.is_none() && !form.has("backend") {
         let hint = "backend: { urls: [\"http://127.0.0.1:5001\"] } says where the instances are";
         form.wrong("backend", "is missing", Some(hint));
     }
     let workload = workload(form);
-    let route =
-        |env: &Value| env.pointer("/inference_config/scoring_route/path")?.as_str().map(str::to_owned);
-    let scoring_path = workload.environment.as_ref().and_then(route).unwrap_or_else(default_scoring_path);
-    backend::check_paths(form, "environment", &scoring_path, None);
-    let allowed_paths = form.values::<String>("allowed_paths", "");
-    backend::check_paths(form, "allowed_paths", "/", allowed_paths.as_deref());
+    let routes = routes(form, workload.environment.as_ref());
+    let scoring_path = own.scoring_path.or(routes.scoring.map(|route| route.path));
     let workspace = workspace(form, workspaces);
     Some(Deployment {
-        forward_authorization: form.value("forward_authorization", "").or(false),
-        forward_cookies: form.value("forward_cookies", "").or(false),
+        forward_authorization: own.forward_authorization,
+        forward_cookies: own.forward_cookies,
         description: form.value("description", "").or_else(String::new),
         tags: form.pairs("tags", "").into_iter().collect(),
         properties: form.pairs("properties", "").into_iter().collect(),
         name: name?,
         endpoint: endpoint?,
         workspace: workspace?,
-        backend: found?,
+        backend: own.backend?,
         request_settings,
-        scoring_path,
-        allowed_paths,
+        scoring_path: scoring_path.unwrap_or_else(default_scoring_path),
+        liveness_route: own.liveness_route.or(routes.liveness),
+        readiness_route: own.readiness_route.or(routes.readiness),
+        allowed_paths: own.allowed_paths,
+        timeouts: own.timeouts,
+        adaptive_concurrency: own.adaptive_concurrency,
         workload,
     })
+}
+
+/// The routes of the environment's inference configuration.
+fn routes(form: &Form<'_>, environment: Option<&Value>) -> Routes {
+    const NAMES: [&str; 3] = ["scoring_route", "liveness_route", "readiness_route"];
+    let Some(config) = environment.and_then(|environment| environment.get("inference_config")) else {
+        return Routes::default();
+    };
+    let routes = Routes::of(config, NAMES);
+    let found = [&routes.scoring, &routes.liveness, &routes.readiness];
+    for (name, route) in NAMES.iter().zip(found) {
+        if route.is_none() && config.get(name).is_some_and(|given| !given.is_null()) {
+            form.wrong("environment", format!("`inference_config.{name}.path` is no path"), None);
+        }
+    }
+    routes
 }
 
 fn request_settings(form: &Form<'_>) -> RequestSettings {

@@ -113,6 +113,7 @@ fn endpoint(form: &Form<'_>, workspaces: &[Workspace]) -> Option<EndpointSpec> {
     let description = form.value("description", "").or_else(String::new);
     let tags = form.pairs("tags", "").into_iter().collect();
     let properties = form.pairs("properties", "").into_iter().collect();
+    let own = arm::extension::endpoint::read(form);
     let (traffic, mirror) = traffic?;
     Some(EndpointSpec {
         name: name?,
@@ -125,6 +126,10 @@ fn endpoint(form: &Form<'_>, workspaces: &[Workspace]) -> Option<EndpointSpec> {
         properties,
         identity,
         public_network_access,
+        rate_limit: own.rate_limit,
+        request_body: own.request_body,
+        websocket: own.websocket,
+        cors: own.cors,
     })
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::arm::backend;
-use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload, default_scoring_path};
+use crate::arm::extension::{self, says_something};
+use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload};
 use crate::model::endpoint::EndpointSpec;
 
 /// A mapping that leaves out what says nothing.
@@ -12,14 +12,7 @@ struct Written(Map<String, Value>);
 
 impl Written {
     fn put(&mut self, key: &str, value: Value) {
-        let empty = match &value {
-            Value::Null => true,
-            Value::String(text) => text.is_empty(),
-            Value::Array(items) => items.is_empty(),
-            Value::Object(fields) => fields.is_empty(),
-            _ => false,
-        };
-        if !empty {
+        if says_something(&value) {
             self.0.insert(key.to_owned(), value);
         }
     }
@@ -42,6 +35,9 @@ pub fn endpoint(spec: &EndpointSpec) -> Value {
         written.put("public_network_access", json!("disabled"));
     }
     written.put("properties", json!(spec.properties));
+    for (key, value) in extension::endpoint::write(spec) {
+        written.put(&key, value);
+    }
     Value::Object(written.0)
 }
 
@@ -73,7 +69,7 @@ pub fn deployment(deployment: &Deployment) -> Value {
     code.put("code", json!(workload.code));
     code.put("scoring_script", json!(workload.scoring_script));
     written.put("code_configuration", Value::Object(code.0));
-    written.put("environment", environment(deployment));
+    written.put("environment", json!(workload.environment));
     written.put("environment_variables", json!(workload.environment_variables));
     written.put("instance_type", json!(workload.instance_type));
     written.put("instance_count", json!(workload.instance_count));
@@ -81,13 +77,8 @@ pub fn deployment(deployment: &Deployment) -> Value {
     switches(&mut written, workload);
     written.put("data_collector", json!(workload.data_collector));
     written.put("properties", json!(deployment.properties));
-    written.put("backend", backend::write(&deployment.backend));
-    written.put("allowed_paths", json!(deployment.allowed_paths));
-    for (key, set) in [
-        ("forward_authorization", deployment.forward_authorization),
-        ("forward_cookies", deployment.forward_cookies),
-    ] {
-        written.put(key, if set { json!(true) } else { Value::Null });
+    for (key, value) in extension::deployment::write(deployment) {
+        written.put(&key, value);
     }
     Value::Object(written.0)
 }
@@ -101,22 +92,6 @@ fn switches(written: &mut Written, workload: &Workload) {
     }
     written.put("liveness_probe", probe(workload.liveness_probe.as_ref()));
     written.put("readiness_probe", probe(workload.readiness_probe.as_ref()));
-}
-
-/// The environment; a scoring route that is known only to the gateway goes into its `inference_config`.
-fn environment(deployment: &Deployment) -> Value {
-    let given = deployment.workload.environment.clone().unwrap_or_default();
-    let own = deployment.scoring_path != default_scoring_path();
-    match given {
-        Value::Null | Value::String(_) if own => {
-            let mut written = Written::default();
-            written.put("image", given);
-            let route = json!({"scoring_route": {"path": deployment.scoring_path}});
-            written.put("inference_config", route);
-            Value::Object(written.0)
-        }
-        given => given,
-    }
 }
 
 fn request_settings(settings: &RequestSettings) -> Value {

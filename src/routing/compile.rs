@@ -2,26 +2,27 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 
 use super::changed::Changed;
-use super::snapshot::{AuthRoute, DeploymentRoute, EndpointRoute, Snapshot};
+use super::snapshot::{AuthRoute, Clocks, DeploymentRoute, EndpointRoute, Snapshot};
 use super::split::{Split, Turns};
+use super::upkeep::Upkeep;
 use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
+use crate::model::backend::Origin;
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::{AuthMode, Endpoint};
 use crate::model::resource::Resource;
 use crate::model::role::RoleAssignment;
 use crate::rbac::{Action, ManagementGroups, PatternError, Policy, PolicyInput, SCORE};
-use crate::telemetry::metrics::Metrics;
+use crate::settings::Limits;
+use crate::telemetry::metrics::{DeploymentMetrics, Metrics};
 use crate::telemetry::record::EndpointFacts;
-use crate::upstream::{Bounds, Instance, InstanceKey};
+use crate::upstream::{Bounds, Fleet, FleetRules, Reach};
 
 /// Why resources do not make a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,17 +56,9 @@ pub struct Compiler {
     pub metrics: Metrics,
     /// Worker threads.
     pub workers: usize,
-    /// Time to connect to an instance.
-    pub connect: Duration,
-    /// Bounds of connections to instances.
-    pub bounds: Bounds,
-    /// Requests in flight for one endpoint.
-    pub requests_per_endpoint: usize,
-    /// The longest request timeout that counts.
-    pub request_timeout_max: Duration,
+    /// Bounds on everything.
+    pub limits: Limits,
 }
-
-type Instances = HashMap<InstanceKey, Arc<Instance>>;
 
 impl Compiler {
     /// Compiles resources; `previous` hands on what lives longer than a snapshot. What of an endpoint or a deployment
@@ -104,7 +97,6 @@ impl Compiler {
             Some((previous, _)) => previous.policy.clone(),
             None => Arc::new(Policy::compile(&input)?),
         };
-        let mut instances = previous.map(known_instances).unwrap_or_default();
         let (mut routes, mut problems) = (HashMap::with_capacity(endpoints.len()), Vec::new());
         for endpoint in endpoints {
             let key = endpoint.spec.name.key();
@@ -117,7 +109,7 @@ impl Compiler {
             }
             let own = deployments.remove(key).unwrap_or_default();
             let before = previous.and_then(|snapshot| snapshot.endpoints.get(key));
-            match self.endpoint(endpoint, own, &policy, before, (&mut instances, &mut problems)) {
+            match self.endpoint(endpoint, own, &policy, before, &mut problems) {
                 Ok(route) => {
                     if routes.insert(key.to_owned(), Arc::new(route)).is_some() {
                         let why = "two workspaces have one of this name; a name is unique in a gateway";
@@ -135,11 +127,9 @@ impl Compiler {
 
     /// Whether a deployment could be compiled, by itself.
     pub fn check(&self, deployment: &Deployment) -> Result<(), CompileError> {
-        for url in &deployment.backend.urls {
-            let made = Instance::new(url, &deployment.backend, self.connect, self.bounds, self.workers);
-            made.map_err(|why| wrong_deployment(deployment, why))?;
-        }
-        Ok(())
+        let metrics = self.metrics.deployment(deployment.endpoint.key(), deployment.name.key(), "");
+        let (_, problems) = self.fleet(deployment, metrics, None);
+        problems.into_iter().next().map_or(Ok(()), |why| Err(wrong_deployment(deployment, why)))
     }
 
     fn endpoint(
@@ -148,7 +138,7 @@ impl Compiler {
         mut deployments: Vec<&Deployment>,
         policy: &Policy,
         before: Option<&Arc<EndpointRoute>>,
-        (instances, problems): (&mut Instances, &mut Vec<CompileError>),
+        problems: &mut Vec<CompileError>,
     ) -> Result<EndpointRoute, CompileError> {
         let wrong = |why: String| CompileError::Resource {
             what: "endpoint",
@@ -179,7 +169,7 @@ impl Compiler {
             .iter()
             .map(|deployment| {
                 let before = before.and_then(|route| route.deployment(deployment.name.key()));
-                self.deployment(endpoint, deployment, mode, before, (instances, problems)).map(Arc::new)
+                self.deployment(deployment, mode, before, problems).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
         Ok(EndpointRoute {
@@ -194,7 +184,7 @@ impl Compiler {
             split: Split::new(&percentages),
             turns: before.map_or_else(|| Arc::new(Turns::new(self.workers)), |before| before.turns.clone()),
             in_flight: before.map_or_else(
-                || Arc::new(Semaphore::new(self.requests_per_endpoint)),
+                || Arc::new(Semaphore::new(self.limits.requests_per_endpoint)),
                 |before| before.in_flight.clone(),
             ),
         })
@@ -202,74 +192,83 @@ impl Compiler {
 
     fn deployment(
         &self,
-        endpoint: &Endpoint,
         deployment: &Deployment,
         mode: &'static str,
         before: Option<&Arc<DeploymentRoute>>,
-        (instances, problems): (&mut Instances, &mut Vec<CompileError>),
+        problems: &mut Vec<CompileError>,
     ) -> Result<DeploymentRoute, CompileError> {
         let wrong = |why: String| wrong_deployment(deployment, why);
-        let backend = &deployment.backend;
-        let mut own = Vec::with_capacity(backend.urls.len());
-        for url in &backend.urls {
-            let key = InstanceKey::of(url, backend);
-            let instance = if let Some(known) = instances.get(&key) {
-                known.clone()
-            } else {
-                match Instance::new(url, backend, self.connect, self.bounds, self.workers) {
-                    Ok(made) => {
-                        let made = Arc::new(made);
-                        instances.insert(key, made.clone());
-                        made
-                    }
-                    Err(why) => {
-                        problems.push(wrong(why));
-                        continue;
-                    }
-                }
-            };
-            own.push(instance);
-        }
-        let settings = &deployment.request_settings;
-        let places = usize::try_from(settings.max_concurrent_requests_per_instance).unwrap_or(usize::MAX);
-        let places = places.saturating_mul(own.len().max(1)).clamp(1, Semaphore::MAX_PERMITS);
-        // Azure lets as many wait as are worked on.
-        let keep = before.filter(|before| before.places_total == places);
+        let (settings, limits) = (&deployment.request_settings, &self.limits);
+        let metrics = match before {
+            Some(before) if before.auth_mode == mode => before.metrics.clone(),
+            _ => self.metrics.deployment(deployment.endpoint.key(), deployment.name.key(), mode),
+        };
+        let (fleet, unusable) = self.fleet(deployment, metrics.clone(), before.map(|before| &before.fleet));
+        problems.extend(unusable.into_iter().map(wrong));
         let scoring_path: PathAndQuery = deployment
             .scoring_path
             .parse()
             .map_err(|_| wrong(format!("scoring path `{}` is no path", deployment.scoring_path)))?;
         let name = deployment.name.to_string();
+        let total = deployment.timeouts.total.unwrap_or(limits.request_total).min(limits.request_total_max);
         Ok(DeploymentRoute {
             key: deployment.name.key().to_owned(),
             name: HeaderValue::try_from(&name).map_err(|error| wrong(error.to_string()))?,
             scoring_path,
             allowed_paths: deployment.allowed_paths.clone(),
-            request_timeout: settings.request_timeout.min(self.request_timeout_max),
-            max_queue_wait: settings.max_queue_wait.min(Duration::from_mins(1)),
+            clocks: Clocks {
+                first_byte: settings.request_timeout.min(limits.request_timeout_max),
+                idle: deployment.timeouts.idle.unwrap_or(limits.response_idle).min(total),
+                total,
+            },
             forward_authorization: deployment.forward_authorization,
             forward_cookies: deployment.forward_cookies,
-            instances: own,
-            turn: before.map_or_else(|| Arc::new(AtomicU32::new(0)), |before| before.turn.clone()),
-            places_total: places,
-            places: keep.map_or_else(|| Arc::new(Semaphore::new(places)), |before| before.places.clone()),
-            queue: keep.map_or_else(|| Arc::new(Semaphore::new(places)), |before| before.queue.clone()),
+            http_version: deployment.backend.http_version,
+            fleet,
+            upkeep: Upkeep::of(deployment),
             retries: before.map_or_else(Arc::default, |before| before.retries.clone()),
-            metrics: match before {
-                Some(before) if before.auth_mode == mode => before.metrics.clone(),
-                _ => self.metrics.deployment(endpoint.spec.name.key(), deployment.name.key(), mode),
-            },
+            metrics,
             auth_mode: mode,
         })
+    }
+
+    /// The instances of a deployment, and what about them cannot be used. Those that are listed are there at once;
+    /// others come and go by themselves.
+    fn fleet(
+        &self,
+        deployment: &Deployment,
+        metrics: Arc<DeploymentMetrics>,
+        before: Option<&Fleet>,
+    ) -> (Fleet, Vec<String>) {
+        let (settings, limits) = (&deployment.request_settings, &self.limits);
+        let connect = deployment.timeouts.connect.unwrap_or(limits.connect);
+        let bounds = Bounds {
+            idle_most: limits.idle_instance_connections,
+            idle_time: limits.idle_instance_time,
+            header_bytes: limits.response_header_bytes,
+            header_count: limits.response_header_count,
+        };
+        let rules = FleetRules {
+            each: settings.max_concurrent_requests_per_instance.clamp(1, limits.instance_requests),
+            wait: settings.max_queue_wait.min(limits.queue_wait_max),
+            warm_up: limits.warm_up,
+            eject_failures: limits.eject_failures,
+            eject_time: limits.eject_time,
+            eject_time_max: limits.eject_time_max,
+        };
+        let reach = Reach::new(&deployment.backend, connect, bounds, self.workers);
+        let fleet = Fleet::new(reach, rules, metrics, before);
+        match &deployment.backend.origin {
+            Origin::Urls(urls) => fleet.with(urls, before),
+            Origin::Dns(name) => {
+                let problem = fleet.member(name, None, None).err();
+                (fleet.sharing(before), problem.into_iter().collect())
+            }
+            Origin::Command(_) => (fleet.sharing(before), Vec::new()),
+        }
     }
 }
 
 fn wrong_deployment(deployment: &Deployment, why: String) -> CompileError {
     CompileError::Resource { what: "deployment", name: deployment.name.to_string(), why }
-}
-
-fn known_instances(snapshot: &Snapshot) -> Instances {
-    let deployments = snapshot.endpoints.values().flat_map(|endpoint| &endpoint.deployments);
-    let each = deployments.flat_map(|deployment| &deployment.instances);
-    each.map(|instance| (instance.key.clone(), instance.clone())).collect()
 }

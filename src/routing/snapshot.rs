@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -14,14 +14,16 @@ use uuid::Uuid;
 use super::budget::RetryBudget;
 use super::compile::CompileError;
 use super::split::{Split, Turns};
+use super::upkeep::Upkeep;
 use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
-use crate::model::deployment::HttpVersion;
+use crate::model::backend::HttpVersion;
+use crate::model::paths::AllowedPath;
 use crate::model::scope::Scope;
 use crate::rbac::{Action, Place, Policy};
 use crate::telemetry::metrics::DeploymentMetrics;
 use crate::telemetry::record::EndpointFacts;
-use crate::upstream::Instance;
+use crate::upstream::Fleet;
 
 /// How an endpoint's callers prove who they are.
 #[derive(Debug)]
@@ -60,6 +62,17 @@ impl EndpointRoute {
     }
 }
 
+/// How long an instance may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocks {
+    /// From the request's being sent until the response begins.
+    pub first_byte: Duration,
+    /// Between two pieces of the response.
+    pub idle: Duration,
+    /// For the whole request, streams included.
+    pub total: Duration,
+}
+
 /// A deployment, ready to be sent to.
 #[derive(Debug)]
 pub struct DeploymentRoute {
@@ -70,38 +83,25 @@ pub struct DeploymentRoute {
     /// Where `/score` leads.
     pub scoring_path: PathAndQuery,
     /// Paths that may be called; `None` for every path.
-    pub allowed_paths: Option<Vec<String>>,
-    /// From the request's being sent until the response begins.
-    pub request_timeout: Duration,
-    /// How long a request waits for a free place.
-    pub max_queue_wait: Duration,
+    pub allowed_paths: Option<Vec<AllowedPath>>,
+    /// Its clocks.
+    pub clocks: Clocks,
     /// The caller's credential goes on.
     pub forward_authorization: bool,
     /// The caller's cookies go on.
     pub forward_cookies: bool,
+    /// The version of HTTP that its instances speak.
+    pub http_version: HttpVersion,
     /// Its instances.
-    pub instances: Vec<Arc<Instance>>,
-    /// Breaks ties among them.
-    pub turn: Arc<AtomicU32>,
-    /// How many requests it works on at once.
-    pub places_total: usize,
-    /// Those places.
-    pub places: Arc<Semaphore>,
-    /// The most that wait for one.
-    pub queue: Arc<Semaphore>,
+    pub fleet: Fleet,
+    /// What has to be done for them.
+    pub upkeep: Upkeep,
     /// How often requests may be sent once more.
     pub retries: Arc<RetryBudget>,
     /// What it is counted under.
     pub metrics: Arc<DeploymentMetrics>,
     /// Its endpoint's mode, under which it is counted.
     pub auth_mode: &'static str,
-}
-
-impl DeploymentRoute {
-    /// The version of HTTP that its instances speak.
-    pub fn http_version(&self) -> HttpVersion {
-        self.instances.first().map_or(HttpVersion::Http1, |instance| instance.version)
-    }
 }
 
 /// The immutable compiled view of all resources.

@@ -53,6 +53,8 @@ families! {
     in_flight: IntGaugeVec = "scoregate_requests_in_flight", "Requests being worked on.", ["endpoint", "deployment"];
     queued: IntGaugeVec = "scoregate_queue_depth", "Requests waiting for a free place at an instance.", ["endpoint", "deployment"];
     retries: IntCounterVec = "scoregate_retries_total", "Requests sent once more because nothing of them had been processed.", ["endpoint", "deployment"];
+    ejections: IntCounterVec = "scoregate_ejections_total", "Instances that got no more requests because they failed.", ["endpoint", "deployment", "reason"];
+    instances: IntGaugeVec = "scoregate_instances", "Instances by how they are doing.", ["endpoint", "deployment", "state"];
     refusals: IntCounterVec = "scoregate_refusals_total", "Requests that the gateway answered itself.", ["reason"];
     decisions: IntCounterVec = "scoregate_authorization_decisions_total", "Decisions about the right to score.", ["decision"];
     jwks_age: IntGaugeVec = "scoregate_jwks_age_seconds", "Time since an issuer's keys were last fetched; -1 if never.", ["issuer"];
@@ -101,9 +103,17 @@ pub struct DeploymentMetrics {
     pub queued: IntGauge,
     /// Requests sent once more.
     pub retries: IntCounter,
+    ejections: IntCounterVec,
+    names: [String; 2],
 }
 
 impl DeploymentMetrics {
+    /// Counts an instance that gets no more requests because it failed.
+    pub fn ejected(&self, reason: &'static str) {
+        let [endpoint, deployment] = &self.names;
+        self.ejections.with_label_values(&[endpoint.as_str(), deployment, reason]).inc();
+    }
+
     /// Counts an answer.
     pub fn answered(&self, status: http::StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
@@ -125,6 +135,8 @@ impl Metrics {
             in_flight: self.in_flight.with_label_values(&pair),
             queued: self.queued.with_label_values(&pair),
             retries: self.retries.with_label_values(&pair),
+            ejections: self.ejections.clone(),
+            names: pair.map(str::to_owned),
         })
     }
 

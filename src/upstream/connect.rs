@@ -1,7 +1,7 @@
 //! Connections to instances.
 
 use std::io;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::identity::fetch;
-use crate::model::deployment::{Backend, HttpVersion, InstanceUrl};
+use super::reach::Reach;
+use crate::model::backend::{InstanceUrl, is_off_limits};
 
 /// Why there is no connection. Nothing of the request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,30 +35,62 @@ pub enum Stream {
 
 /// Makes connections to one instance.
 #[derive(Debug, Clone)]
-pub struct Connector {
-    host: Arc<str>,
-    port: u16,
+pub(super) struct Connector {
+    target: Target,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     time: Duration,
 }
 
+/// Where an instance listens.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    /// At a name, which is looked up for every connection.
+    Name(Arc<str>, u16),
+    /// At an address.
+    Address(SocketAddr),
+}
+
 impl Connector {
-    /// A connector; the roots to trust are read now, so that a mistake shows before any request.
-    pub fn new(url: &InstanceUrl, backend: &Backend, time: Duration) -> Result<Connector, String> {
-        let tls = if url.tls { Some(tls(url, backend)?) } else { None };
-        Ok(Connector { host: url.host.as_str().into(), port: url.port, tls, time })
+    /// A connector; `host` is the name that the instance's certificate has to be for.
+    pub(super) fn new(
+        url: &InstanceUrl,
+        address: Option<SocketAddr>,
+        reach: &Reach,
+    ) -> Result<Connector, String> {
+        let tls = if url.tls {
+            let name = ServerName::try_from(url.host.clone());
+            Some((reach.tls()?, name.map_err(|_| format!("`{}` is no host name", url.host))?))
+        } else {
+            None
+        };
+        let literal = url.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, url.port));
+        let target = match address.or(literal) {
+            Some(address) => Target::Address(address),
+            None => Target::Name(url.host.as_str().into(), url.port),
+        };
+        Ok(Connector { target, tls, time: reach.connect() })
     }
 
+    /// The same server, at another port if one is given.
+    pub(super) fn at(&self, port: Option<u16>) -> Connector {
+        let Some(port) = port else { return self.clone() };
+        let target = match &self.target {
+            Target::Name(name, _) => Target::Name(name.clone(), port),
+            Target::Address(address) => Target::Address(SocketAddr::new(address.ip(), port)),
+        };
+        Connector { target, ..self.clone() }
+    }
+
+    /// Connects, with TLS if that is spoken.
     pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
         tokio::time::timeout(self.time, self.open()).await.unwrap_or(Err(ConnectError::TimedOut))
     }
 
     async fn open(&self) -> Result<Stream, ConnectError> {
-        let stream =
-            TcpStream::connect((&*self.host, self.port)).await.map_err(|error| match error.kind() {
-                io::ErrorKind::TimedOut => ConnectError::TimedOut,
-                _ => ConnectError::Failed,
-            })?;
+        let stream = self.target.open().await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => ConnectError::TimedOut,
+            _ => ConnectError::Failed,
+        })?;
         stream.set_nodelay(true).map_err(|_| ConnectError::Failed)?;
         let Some((config, name)) = &self.tls else {
             return Ok(Stream::Plain(stream));
@@ -71,29 +103,27 @@ impl Connector {
     }
 }
 
-fn tls(url: &InstanceUrl, backend: &Backend) -> Result<(Arc<ClientConfig>, ServerName<'static>), String> {
-    let config = match &backend.ca_file {
-        Some(file) => fetch::client_config(file).map_err(|error| error.to_string())?,
-        None => system_roots()?,
-    };
-    let mut config = config;
-    config.alpn_protocols = match backend.http_version {
-        HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
-        HttpVersion::Http2 => vec![b"h2".to_vec()],
-    };
-    let name =
-        ServerName::try_from(url.host.clone()).map_err(|_| format!("`{}` is no host name", url.host))?;
-    Ok((Arc::new(config), name))
+impl Target {
+    async fn open(&self) -> io::Result<TcpStream> {
+        let (name, port) = match self {
+            Target::Address(address) => return TcpStream::connect(address).await,
+            Target::Name(name, port) => (name, *port),
+        };
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in addresses(name, port).await? {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
 }
 
-/// The bundle of Debian, Red Hat, Alpine or what `SSL_CERT_FILE` names.
-fn system_roots() -> Result<ClientConfig, String> {
-    const BUNDLES: [&str; 3] =
-        ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-    let named = std::env::var("SSL_CERT_FILE").ok();
-    let bundle = named.as_deref().into_iter().chain(BUNDLES).find(|path| Path::new(path).exists());
-    let bundle = bundle.ok_or("there is no bundle of trusted roots; set `ca_file` or SSL_CERT_FILE")?;
-    fetch::client_config(Path::new(bundle)).map_err(|error| error.to_string())
+/// The addresses of a name that a model server may have. A name that leads to a cloud's metadata service is a trick.
+pub async fn addresses(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((name, port)).await?;
+    Ok(found.filter(|address| !is_off_limits(address.ip())).collect())
 }
 
 impl AsyncRead for Stream {

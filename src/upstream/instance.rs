@@ -1,38 +1,44 @@
-//! One inference server of a deployment, and how busy it is.
+//! One inference server of a deployment, and how it is doing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response, uri};
+use http::{HeaderValue, Request, Response, StatusCode, uri};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
 use super::body::RequestBody;
-use super::connect::{ConnectError, Connector};
+use super::connect::{ConnectError, Connector, Stream};
 use super::exchange::SendError;
-use super::pool::{Bounds, Failed, Pool};
-use crate::model::deployment::{Backend, HttpVersion, InstanceUrl};
-
-/// What makes two instances the same one across a change of resources.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct InstanceKey {
-    url: InstanceUrl,
-    version: HttpVersion,
-    ca_file: Option<std::path::PathBuf>,
-}
+use super::fleet::Crowd;
+use super::pool::{Failed, Pool};
+use super::reach::Reach;
+use super::standing::Standing;
+use crate::model::backend::{HttpVersion, InstanceUrl};
 
 /// One inference server.
 #[derive(Debug)]
 pub struct Instance {
-    /// Its identity.
-    pub key: InstanceKey,
+    /// What it is called by.
+    pub url: InstanceUrl,
+    /// Where it was found, if that is not what it is called by.
+    pub address: Option<SocketAddr>,
     /// The `Host` that it is called by.
     pub host: HeaderValue,
-    /// Its `host:port` for the target of HTTP/2 requests.
-    pub authority: uri::Authority,
     /// The version it speaks.
     pub version: HttpVersion,
+    /// Whether it gets requests.
+    pub standing: Standing,
+    /// Its `host:port` for the target of HTTP/2 requests.
+    authority: uri::Authority,
     scheme: uri::Scheme,
     in_flight: AtomicU32,
+    /// Until when it is ejected, and how often in a row it was.
+    pub(super) ejected: Mutex<(Option<Instant>, u32)>,
+    crowd: Arc<Crowd>,
+    connector: Connector,
     pool: Pool,
 }
 
@@ -49,14 +55,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl InstanceKey {
-    /// The identity of an instance of this backend.
-    pub fn of(url: &InstanceUrl, backend: &Backend) -> InstanceKey {
-        InstanceKey { url: url.clone(), version: backend.http_version, ca_file: backend.ca_file.clone() }
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.0.crowd.freed();
     }
 }
 
@@ -70,41 +70,47 @@ pub enum ExchangeError {
 }
 
 impl Instance {
-    /// An instance with an empty pool; the error says what about it cannot be used.
-    pub fn new(
+    /// An instance with an empty pool; the error says what about it cannot be used. `address` is where a name that has
+    /// several was found.
+    pub(super) fn new(
         url: &InstanceUrl,
-        backend: &Backend,
-        connect_time: std::time::Duration,
-        bounds: Bounds,
-        workers: usize,
+        address: Option<SocketAddr>,
+        reach: &Reach,
+        crowd: Arc<Crowd>,
     ) -> Result<Instance, String> {
         let authority = url.authority();
-        let wrong = |_| format!("`{authority}` is no authority");
+        let connector = Connector::new(url, address, reach)?;
         Ok(Instance {
-            key: InstanceKey::of(url, backend),
+            url: url.clone(),
+            address,
             host: HeaderValue::try_from(&authority).map_err(|_| format!("`{authority}` is no host"))?,
-            authority: authority.parse().map_err(wrong)?,
-            version: backend.http_version,
+            version: reach.version(),
+            standing: Standing::default(),
             scheme: if url.tls { uri::Scheme::HTTPS } else { uri::Scheme::HTTP },
             in_flight: AtomicU32::new(0),
-            pool: Pool::new(
-                Connector::new(url, backend, connect_time)?,
-                backend.http_version,
-                bounds,
-                workers,
-            ),
+            ejected: Mutex::default(),
+            crowd,
+            pool: Pool::new(connector.clone(), reach.version(), reach.bounds(), reach.workers()),
+            connector,
+            authority: authority.parse().map_err(|_| format!("`{authority}` is no authority"))?,
         })
+    }
+
+    /// Where it is, for logs and views.
+    pub fn shown(&self) -> String {
+        self.address.map_or_else(|| self.url.authority(), |address| address.to_string())
     }
 
     /// Requests it is working on.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Takes a place.
-    pub fn lease(self: &Arc<Self>) -> Lease {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Lease(self.clone())
+    /// Takes a place, if it works on fewer than `most`.
+    pub(super) fn lease(self: &Arc<Self>, most: u32) -> Option<Lease> {
+        let one_more = |count: u32| (count < most).then_some(count + 1);
+        let taken = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        taken.ok().map(|_| Lease(self.clone()))
     }
 
     /// The target of a request in the form that this instance's HTTP version wants.
@@ -128,6 +134,19 @@ impl Instance {
             Failed::Connect(error, request) => ExchangeError::Connect(error, request),
             Failed::Send(error) => ExchangeError::Send(error),
         })
+    }
+
+    /// A connection of its own, to ask the instance about itself, perhaps at another port.
+    pub async fn connect(&self, port: Option<u16>) -> Result<Stream, ConnectError> {
+        self.connector.at(port).connect().await
+    }
+
+    /// It answered with this status, after this long.
+    pub fn answered(&self, after: Duration, status: StatusCode) {
+        self.standing.answered(after);
+        if status.is_server_error() {
+            self.standing.declined();
+        }
     }
 
     /// Closes connections that have been idle for too long.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::body::RequestBody;
 use super::connect::{ConnectError, Connector};
 use super::exchange::{Exchange, SendError};
-use crate::model::deployment::HttpVersion;
+use crate::model::backend::HttpVersion;
 
 /// How many idle connections are looked at for one that is ready.
 const LOOK: usize = 8;

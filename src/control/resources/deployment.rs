@@ -13,6 +13,7 @@ use crate::control::answer::Reply;
 use crate::control::call::Call;
 use crate::control::paging::{Order, size};
 use crate::forms::Form;
+use crate::model::asset::Routes;
 use crate::model::deployment::Deployment;
 use crate::model::scope::{Scope, WorkspaceRef};
 use crate::operations::{Granted, Refusal, Written};
@@ -22,7 +23,7 @@ pub(in crate::control) fn describe(form: &Form<'_>) {
     let word = || "name".to_owned();
     let workspace = WorkspaceRef { subscription: word(), resource_group: word(), name: word() };
     if let (Ok(endpoint), Ok(name)) = ("name".parse(), "name".parse()) {
-        deployment::read(form, Place { workspace, endpoint, name }, None, |_| None);
+        deployment::read(form, Place { workspace, endpoint, name }, None, |_| Routes::default());
     }
 }
 
@@ -34,17 +35,26 @@ pub(in crate::control) fn describe_patch(form: &Form<'_>) {
     });
 }
 
+/// Lines of output that are shown if nobody says how many, as by `az ml`.
+const LINES: usize = 5_000;
+
 pub(in crate::control) fn describe_logs(form: &Form<'_>) {
+    read_logs(form);
+}
+
+/// How many lines are asked for.
+fn read_logs(form: &Form<'_>) -> Option<u32> {
     let kinds = [("InferenceServer", ()), ("StorageInitializer", ())];
     form.one_of("containerType", "Whose output.", &kinds).or(());
-    form.value::<u32>("tail", "The last lines only.").optional();
+    form.value::<u32>("tail", "The last lines only.").optional()
 }
 
 impl Control {
     fn show_deployment(&self, id: &Scope, stored: &Stored, shown: &Deployment) -> DeploymentView {
         let workspace = self.operations.workspace_of(&shown.workspace);
         let location = workspace.map_or_else(|_| "local".to_owned(), |workspace| workspace.location);
-        deployment::view(shown, About { id, location: &location, system: &stored.system })
+        let instances = self.operations.instances_of(shown);
+        deployment::view(shown, About { id, location: &location, system: &stored.system }, &instances)
     }
 
     fn written_deployment(&self, id: &Scope, written: &Written) -> Outcome {
@@ -92,7 +102,7 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
     let place = Place { workspace: workspace.place, endpoint: call.name("endpoint")?, name };
     let described = call.read(|form| {
         agrees(form, &granted.scope);
-        deployment::read(form, place, known, |environment| operations.route_of_environment(environment))
+        deployment::read(form, place, known, |environment| operations.routes_of_environment(environment))
     })?;
     let written = operations.put_deployment(&granted, before.clone(), described, &call.precondition).await?;
     control.written_deployment(&granted.scope, &written)
@@ -113,19 +123,21 @@ pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: 
 }
 
 pub(in crate::control) async fn logs(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    if call.has_body() {
-        call.read(|form| {
-            describe_logs(form);
-            Some(())
-        })?;
-    }
+    let lines = match call.has_body() {
+        true => call.read(|form| Some(read_logs(form)))?,
+        false => None,
+    };
     let stored = control.known_deployment(&granted.scope).await?;
     let shown = stored.resource.deployment().ok_or(Refusal::Defect)?;
-    let addresses: Vec<String> = shown.backend.urls.iter().cloned().map(String::from).collect();
-    let content = format!(
-        "The gateway does not run the instances of this deployment and has none of their output; they are at {}.\n",
-        addresses.join(", ")
-    );
+    let lines = lines.map_or(LINES, |lines| lines as usize);
+    let content = control.operations.output_of(shown, lines).unwrap_or_else(|| {
+        let addresses: Vec<String> =
+            control.operations.instances_of(shown).into_iter().filter_map(|instance| instance.address).collect();
+        format!(
+            "The gateway does not run the instances of this deployment and has none of their output; they are at {}.\n",
+            addresses.join(", ")
+        )
+    });
     Ok(Reply::ok(LogsView { content })?)
 }
 

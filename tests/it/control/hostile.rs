@@ -20,7 +20,7 @@ fn trusting(file: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_a_backend_names_is_read_with_bounds() {
     // Of these, the configuration lets callers name two.
-    let (site, stand) = owned_site("instance_roots: [ words, nonexistent.pem ]\n").await;
+    let (site, stand) = owned_site("instances: { files: [ words, nonexistent.pem ] }\n").await;
     let process = site.serve();
     let owner = site.rest(&process).by(&stand.management_token("owner"));
     owner.put(&endpoint("my-ep"), endpoint_body("Key", &json!({}))).await.is(201);
@@ -46,7 +46,7 @@ async fn a_file_that_a_backend_names_is_read_with_bounds() {
 /// Whose roots are gone is on his own: the others are changed and served as before, after a start as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_cannot_be_used_any_more_takes_nobody_with_it() {
-    let (site, stand) = owned_site("instance_roots: [ roots.pem ]\n").await;
+    let (site, stand) = owned_site("instances: { files: [ roots.pem ] }\n").await;
     let process = site.serve();
     let owner = site.rest(&process).by(&stand.management_token("owner"));
     owner.put(&endpoint("my-ep"), endpoint_body("Key", &json!({}))).await.is(201);

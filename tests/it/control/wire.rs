@@ -234,7 +234,7 @@ async fn numbers_may_be_strings_and_variables_may_be_numbers() {
         ("properties", json!({"scoregate.backend": null})),
         ("properties", json!({"scoregate.forward_authorization": "perhaps"})),
         ("properties", json!({"scoregate.allowed_paths": "/score"})),
-        ("properties", json!({"scoregate.scoring_path": "no path"})),
+        ("properties", json!({"scoregate.scoring_route": "no path"})),
         ("properties", json!({"scoregate.backand": "{}"})),
     ] {
         let mut wrong = body.clone();

@@ -1,0 +1,301 @@
+//! The instances of a deployment: which of them takes the next request, and who waits until one can.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::choice::{Candidate, choose};
+use super::instance::{Instance, Lease};
+use super::outlier::outliers;
+use super::reach::Reach;
+use super::standing::Out;
+use crate::model::backend::InstanceUrl;
+use crate::telemetry::metrics::DeploymentMetrics;
+
+/// The instances there are, replaced as a whole.
+pub type Members = Arc<ArcSwap<Vec<Arc<Instance>>>>;
+
+/// What the instances of a deployment share, and what outlives every one of them.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    turn: AtomicUsize,
+    waiting: AtomicUsize,
+    freed: Notify,
+    /// One at a time is ejected, so that never all of them are.
+    ejecting: Mutex<()>,
+}
+
+/// The rules of a deployment's instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FleetRules {
+    /// Requests that one instance works on at once.
+    pub each: u32,
+    /// How long a request waits for a place.
+    pub wait: Duration,
+    /// How long an instance that came back is spared.
+    pub warm_up: Duration,
+    /// Failures in a row after which an instance gets no requests.
+    pub eject_failures: u32,
+    /// For how long the first time; twice as long every next time.
+    pub eject_time: Duration,
+    /// The longest.
+    pub eject_time_max: Duration,
+}
+
+/// The instances of one deployment, as they are now.
+#[derive(Debug)]
+pub struct Fleet {
+    members: Members,
+    crowd: Arc<Crowd>,
+    reach: Arc<Reach>,
+    rules: FleetRules,
+    metrics: Arc<DeploymentMetrics>,
+}
+
+/// Why a request has no place at an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPlace {
+    /// There is no instance, or none that gets requests.
+    NoInstance,
+    /// All work on as much as they can, and as many wait as may, or for as long.
+    Full,
+}
+
+impl Crowd {
+    pub(super) fn freed(&self) {
+        // In one order with the waiter's own look, or both could look past each other.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// One that waits; counted until it is dropped.
+struct Waiting<'a>(&'a Fleet);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.crowd.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.metrics.queued.dec();
+    }
+}
+
+impl Fleet {
+    /// A fleet without instances. `before` hands on whose turn it is and who waits.
+    pub fn new(
+        reach: Reach,
+        rules: FleetRules,
+        metrics: Arc<DeploymentMetrics>,
+        before: Option<&Fleet>,
+    ) -> Fleet {
+        Fleet {
+            members: Arc::default(),
+            crowd: before.map_or_else(Arc::default, |before| before.crowd.clone()),
+            reach: Arc::new(reach),
+            rules,
+            metrics,
+        }
+    }
+
+    /// With the instances at these addresses, those that `before` had among them; the error says what cannot be used.
+    pub fn with(self, urls: &[InstanceUrl], before: Option<&Fleet>) -> (Fleet, Vec<String>) {
+        let mut problems = Vec::new();
+        let each = urls
+            .iter()
+            .filter_map(|url| self.member(url, None, before).map_err(|why| problems.push(why)).ok());
+        self.members.store(Arc::new(each.collect()));
+        (self, problems)
+    }
+
+    /// With whatever instances `before` has, now and later.
+    #[must_use]
+    pub fn sharing(self, before: Option<&Fleet>) -> Fleet {
+        Fleet { members: before.map_or(self.members, |before| before.members.clone()), ..self }
+    }
+
+    /// The instance at this address: the one that `before` had, if it is reached in the same way, else a new one.
+    pub fn member(
+        &self,
+        url: &InstanceUrl,
+        address: Option<SocketAddr>,
+        before: Option<&Fleet>,
+    ) -> Result<Arc<Instance>, String> {
+        let known = before.filter(|before| before.reach.is_same(&self.reach)).map(Fleet::instances);
+        let known = known.into_iter().flat_map(|known| known.iter().cloned().collect::<Vec<_>>());
+        let found = known.into_iter().find(|instance| instance.url == *url && instance.address == address);
+        match found {
+            Some(instance) => Ok(instance),
+            None => Instance::new(url, address, &self.reach, self.crowd.clone()).map(Arc::new),
+        }
+    }
+
+    /// The instances there are.
+    pub fn instances(&self) -> Arc<Vec<Arc<Instance>>> {
+        self.members.load_full()
+    }
+
+    /// Puts other instances in the place of those there are.
+    pub fn replace(&self, instances: Vec<Arc<Instance>>) {
+        self.members.store(Arc::new(instances));
+        self.crowd.freed.notify_waiters();
+    }
+
+    /// A reason against an instance is gone; whoever waits may try it.
+    pub fn withdraw(&self, instance: &Instance, why: Out) {
+        if instance.standing.withdraw(why) {
+            self.crowd.freed.notify_waiters();
+        }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &FleetRules {
+        &self.rules
+    }
+
+    /// A place at the instance that is best placed to take one more request; `except` only if there is no other.
+    fn lease(&self, except: Option<&Arc<Instance>>) -> Result<Lease, NoPlace> {
+        let members = self.members.load();
+        if let [only] = members.as_slice() {
+            // Failures alone never close the last one.
+            let open = only.standing.is_in() || only.standing.is_only_ejected();
+            return if open {
+                only.lease(self.rules.each).ok_or(NoPlace::Full)
+            } else {
+                Err(NoPlace::NoInstance)
+            };
+        }
+        let any_in = members.iter().any(|instance| instance.standing.is_in());
+        let open = |instance: &Arc<Instance>| {
+            if any_in { instance.standing.is_in() } else { instance.standing.is_only_ejected() }
+        };
+        if !members.iter().any(open) {
+            return Err(NoPlace::NoInstance);
+        }
+        let turn = self.crowd.turn.fetch_add(1, Ordering::Relaxed);
+        for spared in [except, None] {
+            let candidate = |instance: &Arc<Instance>| {
+                let passed_over = spared.is_some_and(|spared| Arc::ptr_eq(spared, instance));
+                (open(instance) && !passed_over).then(|| Candidate {
+                    in_flight: instance.in_flight(),
+                    most: self.rules.each,
+                    latency: instance.standing.latency(),
+                    back_for: instance.standing.back_for(),
+                })
+            };
+            // Another worker may take the last place between look and grasp.
+            for _ in 0..3 {
+                let chosen =
+                    choose(members.len(), |at| members.get(at).and_then(candidate), turn, self.rules.warm_up);
+                let Some(instance) = chosen.and_then(|at| members.get(at)) else { break };
+                if let Some(lease) = instance.lease(self.rules.each) {
+                    return Ok(lease);
+                }
+            }
+            if except.is_none() {
+                break;
+            }
+        }
+        Err(NoPlace::Full)
+    }
+
+    /// A place at an instance, after a bounded wait if need be. Dropping the future gives up the place in the queue.
+    pub async fn place(&self) -> Result<Lease, NoPlace> {
+        // Who comes now does not overtake who waits already.
+        if self.crowd.waiting.load(Ordering::Relaxed) == 0 {
+            match self.lease(None) {
+                Err(NoPlace::Full) => {}
+                decided => return decided,
+            }
+        }
+        let most = (self.rules.each as usize).saturating_mul(self.members.load().len().max(1));
+        let before = self.crowd.waiting.fetch_add(1, Ordering::SeqCst);
+        self.metrics.queued.inc();
+        let _waiting = Waiting(self);
+        if before >= most {
+            return Err(NoPlace::Full);
+        }
+        let until = Instant::now() + self.rules.wait;
+        loop {
+            let freed = self.crowd.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            // From here on nothing that is freed is missed.
+            freed.as_mut().enable();
+            match self.lease(None) {
+                Err(NoPlace::Full) => {}
+                decided => return decided,
+            }
+            tokio::time::timeout_at(until.into(), freed).await.map_err(|_| NoPlace::Full)?;
+        }
+    }
+
+    /// A place for a request that failed at `failed`, elsewhere if possible, at once or not at all.
+    pub fn other_place(&self, failed: Lease) -> Result<Lease, NoPlace> {
+        let instance = failed.instance().clone();
+        drop(failed);
+        self.lease(Some(&instance))
+    }
+
+    /// An instance could not be reached, broke off or did not answer in time.
+    pub fn failed(&self, instance: &Arc<Instance>) {
+        if instance.standing.failed() >= self.rules.eject_failures && !instance.standing.is(Out::Ejected) {
+            self.eject(instance, "consecutive_failures");
+        }
+    }
+
+    /// Ejects instances that fail much more often than the others did since this was asked last.
+    pub fn compare(&self) {
+        let members = self.members.load();
+        let counts: Vec<(u32, u32)> =
+            members.iter().map(|instance| instance.standing.take_counts()).collect();
+        for at in outliers(&counts) {
+            if let Some(instance) = members.get(at).filter(|instance| instance.standing.is_in()) {
+                self.eject(instance, "success_rate");
+            }
+        }
+    }
+
+    /// Gives an instance no requests for a while, unless it is the last one.
+    fn eject(&self, instance: &Arc<Instance>, reason: &'static str) {
+        let _one = self.crowd.ejecting.lock();
+        let others =
+            self.members.load().iter().any(|other| !Arc::ptr_eq(other, instance) && other.standing.is_in());
+        if others && instance.standing.take_out(Out::Ejected) {
+            let mut ejected = instance.ejected.lock();
+            let time =
+                self.rules.eject_time.saturating_mul(1 << ejected.1.min(16)).min(self.rules.eject_time_max);
+            *ejected = (Some(Instant::now() + time), ejected.1 + 1);
+            self.metrics.ejected(reason);
+        }
+    }
+
+    /// Whether an ejected instance has been away for long enough to be tried.
+    pub fn may_return(&self, instance: &Instance) -> bool {
+        instance.standing.is(Out::Ejected)
+            && instance.ejected.lock().0.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// An ejected instance was tried: it is back, or stays away for as long again.
+    pub fn tried(&self, instance: &Instance, good: bool) {
+        if good {
+            instance.ejected.lock().0 = None;
+            self.withdraw(instance, Out::Ejected);
+        } else {
+            let again = Instant::now() + self.rules.eject_time;
+            instance.ejected.lock().0 = Some(again);
+        }
+    }
+
+    /// Forgets past ejections of instances that have been well for as long as an ejection lasts at most.
+    pub fn forgive(&self) {
+        for instance in self.members.load().iter() {
+            if instance.standing.back_for().is_some_and(|time| time > self.rules.eject_time_max) {
+                instance.ejected.lock().1 = 0;
+            }
+        }
+    }
+}
