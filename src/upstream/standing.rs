@@ -91,7 +91,9 @@ impl Standing {
         let before = self.out.fetch_and(!(why as u8), Ordering::Relaxed);
         let back = before != 0 && before & !(why as u8) == 0;
         if back {
-            self.failures.store(0, Ordering::Relaxed);
+            for count in [&self.failures, &self.answered, &self.failed] {
+                count.store(0, Ordering::Relaxed);
+            }
             self.back.store(self.now() + 1, Ordering::Relaxed);
         }
         back
@@ -133,9 +135,15 @@ impl Standing {
         self.failures.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Requests and failures since this was asked last.
+    /// Requests and failures since this was asked last, and half as many of those before, a quarter, and so on.
     pub fn take_counts(&self) -> (u32, u32) {
-        (self.answered.swap(0, Ordering::Relaxed), self.failed.swap(0, Ordering::Relaxed))
+        let halve = |count: &AtomicU32| {
+            let before = count.load(Ordering::Relaxed);
+            // What is lost to a request in between does not matter.
+            count.store(before / 2, Ordering::Relaxed);
+            before
+        };
+        (halve(&self.answered), halve(&self.failed))
     }
 
     /// Microseconds until its answers began of late; what was long ago fades, so that it is tried again. 0 if unknown.
@@ -192,7 +200,10 @@ mod tests {
         standing.declined();
         assert_eq!(standing.failed(), 1);
         assert_eq!(standing.take_counts(), (4, 4));
-        assert_eq!(standing.take_counts(), (0, 0));
+        assert_eq!(standing.take_counts(), (2, 2), "the past fades");
+        standing.take_out(Out::Ejected);
+        standing.withdraw(Out::Ejected);
+        assert_eq!(standing.take_counts(), (0, 0), "and is forgotten by one that comes back");
     }
 
     #[test]

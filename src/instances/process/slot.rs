@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -44,7 +43,8 @@ pub(super) struct Running {
 #[derive(Debug)]
 struct Shared {
     instance: Mutex<Option<Arc<Instance>>>,
-    ready: AtomicBool,
+    /// Since when it is ready.
+    ready: Mutex<Option<Instant>>,
     slot: Arc<Slot>,
 }
 
@@ -54,7 +54,7 @@ impl Running {
         let output = Output::new(care.limits.instance_output);
         let slot = Arc::new(Slot { state: Mutex::new(state), output });
         care.roster.enter(&care.key, number, slot.clone());
-        let shared = Arc::new(Shared { instance: Mutex::default(), ready: AtomicBool::new(false), slot });
+        let shared = Arc::new(Shared { instance: Mutex::default(), ready: Mutex::default(), slot });
         Running { spec, number, stop: CancellationToken::new(), shared }
     }
 
@@ -63,7 +63,7 @@ impl Running {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.shared.ready.load(Ordering::Relaxed)
+        self.shared.ready.lock().is_some()
     }
 
     /// Begins to drain and stop it.
@@ -101,7 +101,6 @@ impl Work {
         let limits = &self.care.limits;
         let mut pause = limits.restart_pause;
         loop {
-            let began = Instant::now();
             let ended = match self.start() {
                 Ok((mut group, instance)) => match self.watch(&mut group, &instance).await {
                     Some(ended) => ended,
@@ -109,7 +108,9 @@ impl Work {
                 },
                 Err(error) => format!("cannot be started: {error}"),
             };
-            if began.elapsed() > limits.restart_pause_max {
+            let was_well =
+                self.shared.ready.lock().is_some_and(|since| since.elapsed() > limits.restart_pause_max);
+            if was_well {
                 pause = limits.restart_pause;
                 self.shared.slot.state.lock().restarts = 0;
             }
@@ -165,7 +166,7 @@ impl Work {
             }
             tokio::time::sleep(LOOK).await;
         }
-        self.shared.ready.store(true, Ordering::Relaxed);
+        *self.shared.ready.lock() = Some(Instant::now());
         self.shared.slot.state.lock().state = "running";
         info!(deployment = %self.route.key, instance = %instance.shown(), "an instance is ready");
         self.route.fleet.withdraw(instance, Out::Starting);
@@ -173,7 +174,7 @@ impl Work {
     }
 
     fn ended(&self, how: String) {
-        self.shared.ready.store(false, Ordering::Relaxed);
+        *self.shared.ready.lock() = None;
         *self.shared.instance.lock() = None;
         let mut state = self.shared.slot.state.lock();
         let restarts = state.restarts + 1;

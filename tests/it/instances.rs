@@ -1,0 +1,307 @@
+//! Which instances get requests: those that are ready, that do not fail, that are free, that are fast.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::support::instance::{Holding, Seen, ok};
+use crate::support::raw::{Answer, ask};
+use crate::support::stand::deployment;
+use crate::support::{Instance, Plan, Stand, until};
+
+/// An instance with a switch, and what it does when that is thrown.
+struct Switched {
+    instance: Instance,
+    bad: Arc<AtomicBool>,
+}
+
+impl Switched {
+    async fn new(name: &'static str, broken: fn(&Seen) -> Option<(Vec<u8>, bool)>) -> Switched {
+        let bad = Arc::new(AtomicBool::new(false));
+        let told = bad.clone();
+        let script = move |seen: &Seen| {
+            let answer = told.load(Ordering::SeqCst).then(|| broken(seen)).flatten();
+            answer.unwrap_or_else(|| (ok(&format!("\"{name}\"")), false))
+        };
+        Switched { instance: Instance::scripted(Arc::new(script)).await, bad }
+    }
+
+    fn set(&self, bad: bool) {
+        self.bad.store(bad, Ordering::SeqCst);
+    }
+
+    /// Requests that reached it, questions about its health left out.
+    fn scored(&self) -> usize {
+        self.instance.seen().iter().filter(|seen| seen.field("user-agent") != Some("scoregate-probe")).count()
+    }
+}
+
+fn unavailable() -> (Vec<u8>, bool) {
+    (b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n".to_vec(), false)
+}
+
+/// Endpoint `my-ep` with deployment `blue` at these instances.
+async fn stand(urls: &[&str], more: &str, limits: &str) -> Stand {
+    let mut plan = Plan::endpoint("aad_token", urls).set("limits", limits);
+    plan.resources.retain(|(name, _)| name != "blue.yaml");
+    plan.add("blue.yaml", deployment("my-ep", "blue", urls, more));
+    Stand::start(plan).await
+}
+
+async fn score(stand: &Stand, method: &str) -> Answer {
+    let token = stand.token("scientist");
+    let message = format!(
+        "{method} /endpoints/my-ep/score HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    ask(stand.gateway.data, message).await.expect("an answer")
+}
+
+/// How many of a metric's instances are in this state.
+async fn count(stand: &Stand, state: &str) -> f64 {
+    let name = "scoregate_instances{deployment=\"blue\",endpoint=\"my-ep\",state=";
+    stand.metric(&format!("{name}\"{state}\"}}")).await
+}
+
+const PROBE: &str = "{ initial_delay: 0, period: 0, timeout: 1, failure_threshold: 2, success_threshold: 2 }";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_says_it_is_not_ready_gets_no_requests_until_it_says_it_is() {
+    let not_ready = |seen: &Seen| seen.line().starts_with("GET /ready").then(unavailable);
+    let (one, two) = (Switched::new("one", not_ready).await, Switched::new("two", not_ready).await);
+    let more = format!("readiness_probe: {PROBE}\nreadiness_route: /ready\n");
+    let stand = stand(&[&one.instance.url, &two.instance.url], &more, "{}").await;
+    one.set(true);
+    until("one is out", async || count(&stand, "unready").await > 0.5).await;
+    let before = (one.scored(), two.scored());
+    for _ in 0..10 {
+        assert_eq!(score(&stand, "POST").await.body, b"\"two\"");
+    }
+    assert_eq!((one.scored() - before.0, two.scored() - before.1), (0, 10));
+    two.set(true);
+    until("both are out", async || count(&stand, "unready").await > 1.5).await;
+    let answer = score(&stand, "POST").await;
+    assert_eq!((answer.status, answer.reason()), (503, Some("no_instance")));
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    one.set(false);
+    until("one is back", async || score(&stand, "POST").await.status == 200).await;
+    let seen = one.instance.seen();
+    let question = seen.iter().find(|seen| seen.line().starts_with("GET /ready")).unwrap();
+    assert_eq!(question.line(), "GET /ready HTTP/1.1");
+    assert!(question.all("authorization").is_empty() && question.field("host").is_some());
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_may_have_a_port_of_its_own_and_comes_from_the_environment_too() {
+    let health = Switched::new("health", |_| Some(unavailable())).await;
+    let blue = Instance::named("blue").await;
+    let port = health.instance.url.rsplit(':').next().unwrap();
+    let more = format!(
+        "liveness_probe: {PROBE}\nenvironment: {{ image: x, inference_config: {{ liveness_route: {{ path: /alive, port: {port} }}, \
+         scoring_route: {{ path: /predict, port: 1 }} }} }}\n"
+    );
+    let stand = stand(&[&blue.url], &more, "{}").await;
+    assert_eq!(score(&stand, "POST").await.status, 200);
+    assert_eq!(blue.seen().last().unwrap().line(), "POST /predict HTTP/1.1");
+    health.set(true);
+    until("it is dead", async || score(&stand, "POST").await.status == 503).await;
+    assert!(health.instance.seen().iter().all(|seen| seen.line() == "GET /alive HTTP/1.1"));
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_breaks_off_is_left_alone_and_comes_back_when_it_can_be_reached() {
+    let one = Switched::new("one", |_| Some((Vec::new(), true))).await;
+    let two = Switched::new("two", |_| Some((Vec::new(), true))).await;
+    let limits = "{ eject_failures: 3, eject_time: 2s, warm_up: 10ms }";
+    let stand = stand(&[&one.instance.url, &two.instance.url], "", limits).await;
+    one.set(true);
+    let mut failed = 0;
+    for _ in 0..20 {
+        failed += usize::from(score(&stand, "POST").await.status != 200);
+    }
+    assert_eq!(failed, 3, "as many as it takes, and no more");
+    let ejected =
+        "scoregate_ejections_total{deployment=\"blue\",endpoint=\"my-ep\",reason=\"consecutive_failures\"}";
+    assert!((stand.metric(ejected).await - 1.0).abs() < 0.1);
+    one.set(false);
+    let before = one.scored();
+    until("it is back", async || {
+        assert_eq!(score(&stand, "POST").await.status, 200);
+        one.scored() > before
+    })
+    .await;
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_instance_is_never_left_alone() {
+    let one = Switched::new("one", |_| Some((Vec::new(), true))).await;
+    let two = Switched::new("two", |_| Some((Vec::new(), true))).await;
+    let stand =
+        stand(&[&one.instance.url, &two.instance.url], "", "{ eject_failures: 2, eject_time: 1h }").await;
+    one.set(true);
+    two.set(true);
+    for _ in 0..12 {
+        let answer = score(&stand, "POST").await;
+        assert_eq!((answer.status, answer.reason()), (502, Some("connection_broken")), "tried, not refused");
+    }
+    one.set(false);
+    two.set(false);
+    assert_eq!(score(&stand, "POST").await.status, 200, "the one that is left is well at once");
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_answers_errors_is_compared_with_the_others() {
+    let failing = |_: &Seen| Some((b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n".to_vec(), false));
+    let (one, two) = (Switched::new("one", failing).await, Switched::new("two", failing).await);
+    let limits = "{ eject_time: 1h, eject_window: 1s }";
+    let stand = stand(&[&one.instance.url, &two.instance.url], "", limits).await;
+    // Both alike: the requests or the model are to blame, and nobody is ejected.
+    one.set(true);
+    two.set(true);
+    for _ in 0..80 {
+        assert_eq!(score(&stand, "POST").await.status, 500);
+    }
+    let ejections = "scoregate_ejections_total{";
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(stand.metric(ejections).await < 0.5);
+    two.set(false);
+    until("one stands out", async || {
+        score(&stand, "POST").await;
+        stand.metric(ejections).await > 0.5
+    })
+    .await;
+    let before = one.scored();
+    for _ in 0..20 {
+        assert_eq!(score(&stand, "POST").await.status, 200);
+    }
+    assert_eq!(one.scored(), before);
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_instance_works_on_no_more_than_it_may() {
+    let (one, two) = (Holding::named("\"one\"").await, Holding::named("\"two\"").await);
+    let mut plan = Plan::endpoint("aad_token", &[]);
+    plan.resources.retain(|(name, _)| name != "blue.yaml");
+    plan.add(
+        "blue.yaml",
+        format!(
+            "name: blue\nendpoint_name: my-ep\nbackend: {{ urls: [ \"{}\", \"{}\" ] }}\n\
+             request_settings: {{ max_concurrent_requests_per_instance: 2, max_queue_wait_ms: 20000, request_timeout_ms: 20000 }}\n",
+            one.url, two.url
+        ),
+    );
+    let stand = Arc::new(Stand::start(plan).await);
+    let asking: Vec<_> = (0..8)
+        .map(|_| {
+            let stand = stand.clone();
+            tokio::spawn(async move { score(&stand, "POST").await.status })
+        })
+        .collect();
+    until("both are full", async || one.sent() == 2 && two.sent() == 2).await;
+    let waiting = "scoregate_queue_depth{deployment=\"blue\",endpoint=\"my-ep\"}";
+    until("four wait", async || stand.metric(waiting).await > 3.5).await;
+    let answer = score(&stand, "POST").await;
+    assert_eq!((answer.status, one.sent(), two.sent()), (429, 2, 2), "as many wait as are worked on");
+    one.go.send(true).unwrap();
+    two.go.send(true).unwrap();
+    for asked in asking {
+        assert_eq!(asked.await.unwrap(), 200);
+    }
+    assert_eq!(one.sent() + two.sent(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_instance_gets_fewer_requests() {
+    let counts = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
+    let mut urls = Vec::new();
+    for (count, millis) in counts.iter().zip([2_u64, 60]) {
+        let count = count.clone();
+        urls.push(
+            crate::support::played::play(move |mut link: crate::support::played::Link| {
+                let count = count.clone();
+                async move {
+                    while link.request().await.is_some() {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        tokio::time::sleep(Duration::from_millis(millis)).await;
+                        link.write(ok("{}")).await;
+                    }
+                }
+            })
+            .await,
+        );
+    }
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    let stand = Arc::new(stand(&urls, "", "{}").await);
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let stand = stand.clone();
+            tokio::spawn(async move {
+                for _ in 0..40 {
+                    assert_eq!(score(&stand, "POST").await.status, 200);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    let [fast, slow] = counts.map(|count| count.load(Ordering::SeqCst));
+    assert!(slow * 3 < fast, "fast {fast}, slow {slow}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_address_of_a_name_is_an_instance() {
+    let blue = Instance::named("blue").await;
+    let port = blue.url.rsplit(':').next().unwrap().to_owned();
+    let named = |name: &str| {
+        let mut plan =
+            Plan::endpoint("aad_token", &[]).set("limits", "{ dns_refresh: 20ms, eject_failures: 1 }");
+        plan.resources.retain(|(name, _)| name != "blue.yaml");
+        plan.add(
+            "blue.yaml",
+            format!("name: blue\nendpoint_name: my-ep\nbackend: {{ dns: \"{name}:{port}\" }}\n"),
+        );
+        plan
+    };
+    let stand = Stand::start(named("localhost")).await;
+    until("it is found", async || score(&stand, "POST").await.status == 200).await;
+    assert_eq!(blue.seen().last().unwrap().field("host"), Some(format!("localhost:{port}").as_str()));
+    // A name that is not there any more leaves what was found, a new one is looked up.
+    stand.write("blue.yaml", &named("no-such-name.invalid").resources.last().unwrap().1).await;
+    assert_eq!(score(&stand, "POST").await.status, 200);
+    stand.stop().await;
+    let stand = Stand::start(named("no-such-name.invalid")).await;
+    let answer = score(&stand, "POST").await;
+    assert_eq!((answer.status, answer.reason()), (503, Some("no_instance")));
+    stand.stop().await;
+    // A name that leads to a cloud's metadata service leads nowhere.
+    let stand = Stand::start(named("169.254.169.254")).await;
+    assert_eq!(score(&stand, "POST").await.status, 503);
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_other_things_leaves_connections_and_ejections_alone() {
+    let one = Switched::new("one", |_| Some((Vec::new(), true))).await;
+    let two = Switched::new("two", |_| None).await;
+    let urls = [one.instance.url.as_str(), two.instance.url.as_str()];
+    let stand = stand(&urls, "", "{ eject_failures: 1, eject_time: 1h }").await;
+    one.set(true);
+    until("one is ejected", async || {
+        score(&stand, "POST").await;
+        count(&stand, "ejected").await > 0.5
+    })
+    .await;
+    stand.write("blue.yaml", &deployment("my-ep", "blue", &urls, "description: another\n")).await;
+    let before = one.scored();
+    for _ in 0..10 {
+        assert_eq!(score(&stand, "POST").await.body, b"\"two\"");
+    }
+    assert_eq!(one.scored(), before);
+    stand.stop().await;
+}
