@@ -4,12 +4,14 @@
 mod budget;
 mod changed;
 mod compile;
+mod rate;
 mod snapshot;
 mod split;
 mod upkeep;
 
 pub use changed::Changed;
 pub use compile::{CompileError, Compiler};
+pub use rate::{EndpointRates, Payer, UsedUp};
 pub use snapshot::{AuthRoute, Clocks, DeploymentRoute, EndpointRoute, Snapshot, SnapshotCell};
 pub use split::{Split, Turns};
 pub use upkeep::{Check, Upkeep};

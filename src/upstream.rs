@@ -1,6 +1,7 @@
 //! The way to instances: which one takes a request, connections, kept and shared out, and the one exchange that
 //! everything goes through.
 
+mod adaptive;
 mod body;
 mod choice;
 mod connect;

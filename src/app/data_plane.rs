@@ -127,7 +127,6 @@ fn rules(settings: &Settings) -> Rules {
     let limits: &Limits = &settings.limits;
     Rules {
         head: head_limits(limits),
-        request_body: limits.request_body as u64,
         body_progress: limits.body_progress,
         request_total: limits.request_total,
         model_errors: settings.data_plane.model_errors,

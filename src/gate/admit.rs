@@ -9,7 +9,7 @@ use super::Gate;
 use super::authorize::Permit;
 use super::fault::{Fault, Reason};
 use crate::identity::caller::Caller;
-use crate::routing::DeploymentRoute;
+use crate::routing::{DeploymentRoute, UsedUp};
 use crate::upstream::{Instance, Lease, NoPlace};
 
 /// An authorized request with a place at an instance: the only thing that can be sent to one.
@@ -82,10 +82,29 @@ impl Gate {
             }
             fault
         };
+        Self::within_rates(&permit).map_err(full)?;
         let endpoint = permit.endpoint.in_flight.clone().try_acquire_owned();
         let endpoint = endpoint.map_err(|_| full(Reason::EndpointBusy.into()))?;
         let lease = deployment.fleet.place().await.map_err(|why| full(no_place(why)))?;
         let in_flight = Counted::new(&deployment.metrics.in_flight);
         Ok(Pass { permit, deployment, lease, _endpoint: endpoint, _in_flight: in_flight })
+    }
+
+    /// Whether the endpoint, and the caller, have requests left in this second.
+    fn within_rates(permit: &Permit) -> Result<(), Fault> {
+        let rates = &permit.endpoint.rates;
+        rates.admit(permit.payer()).map_err(|used_up| match used_up {
+            UsedUp::All(wait) => {
+                let message = format!("the endpoint takes {} requests in a second; slow down", rates.all);
+                Fault::new(Reason::EndpointRate).message(message).after(wait)
+            }
+            UsedUp::Each(wait) => {
+                let message = format!(
+                    "the endpoint takes {} requests in a second from one caller; slow down",
+                    rates.each
+                );
+                Fault::new(Reason::PrincipalRate).message(message).after(wait)
+            }
+        })
     }
 }

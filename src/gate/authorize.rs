@@ -10,7 +10,7 @@ use super::fault::{Fault, Reason};
 use crate::identity::caller::{Caller, Groups};
 use crate::identity::endpoint_key::KeySlot;
 use crate::rbac::{Decision, SCORE};
-use crate::routing::{AuthRoute, EndpointRoute, Snapshot};
+use crate::routing::{AuthRoute, EndpointRoute, Payer, Snapshot};
 use crate::settings::Unauthorized;
 
 /// The right to score one endpoint, decided. Only [`Gate::authorize`] makes one, and nothing goes on without it.
@@ -25,6 +25,14 @@ impl Permit {
     /// The key that opened it.
     pub fn key(&self) -> Option<KeySlot> {
         self.key
+    }
+
+    /// Whose rate the request uses up.
+    pub(super) fn payer(&self) -> Payer {
+        match (&self.caller, self.key) {
+            (Some(caller), _) => Payer::Principal(caller.object_id),
+            (None, key) => Payer::Key(key.unwrap_or(KeySlot::Primary)),
+        }
     }
 
     /// The principal that may; a key has none.

@@ -1,6 +1,7 @@
 //! Every way in which the gateway answers a request itself, in one table.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -25,6 +26,8 @@ pub enum Reason {
     NoTraffic,
     TooManyPending,
     EndpointBusy,
+    EndpointRate,
+    PrincipalRate,
     BodyTooLarge,
     BodyStalled,
     BodyBroken,
@@ -60,6 +63,8 @@ impl Reason {
         Reason::NoTraffic,
         Reason::TooManyPending,
         Reason::EndpointBusy,
+        Reason::EndpointRate,
+        Reason::PrincipalRate,
         Reason::BodyTooLarge,
         Reason::BodyStalled,
         Reason::BodyBroken,
@@ -164,6 +169,18 @@ impl Reason {
                 "endpoint_busy",
                 "the endpoint has as many requests in flight as it may; try again later",
             ),
+            Reason::EndpointRate => (
+                429,
+                "TooManyRequests",
+                "endpoint_rate",
+                "the endpoint gets more requests in a second than it takes; slow down",
+            ),
+            Reason::PrincipalRate => (
+                429,
+                "TooManyRequests",
+                "principal_rate",
+                "the caller sends more requests in a second than the endpoint takes from one; slow down",
+            ),
             Reason::BodyTooLarge => (
                 413,
                 "RequestBodyTooLarge",
@@ -235,7 +252,11 @@ impl Reason {
     /// Seconds after which trying again makes sense.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Reason::TooManyPending | Reason::EndpointBusy | Reason::NoInstance => Some(1),
+            Reason::TooManyPending
+            | Reason::EndpointBusy
+            | Reason::EndpointRate
+            | Reason::PrincipalRate
+            | Reason::NoInstance => Some(1),
             Reason::IdentityUnavailable | Reason::SnapshotTooOld => Some(5),
             Reason::TooManyFailures => Some(10),
             _ => None,
@@ -258,13 +279,23 @@ pub struct Fault {
     pub challenge: Option<String>,
     /// The connection is of no further use.
     pub close: bool,
+    /// Seconds after which trying again makes sense, if the table's are not enough.
+    pub retry_after: Option<u32>,
 }
 
 impl Fault {
     /// The table's answer.
     pub fn new(reason: Reason) -> Fault {
         let message = Cow::Borrowed(reason.row().3);
-        Fault { reason, message, detail: None, status: None, challenge: None, close: false }
+        Fault {
+            reason,
+            message,
+            detail: None,
+            status: None,
+            challenge: None,
+            close: false,
+            retry_after: None,
+        }
     }
 
     /// With a more exact word for the log.
@@ -279,10 +310,22 @@ impl Fault {
         Fault { message: Cow::Owned(message), ..self }
     }
 
+    /// With the time after which trying again makes sense.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Fault {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        Fault { retry_after: Some(seconds.max(1)), ..self }
+    }
+
     /// And the connection ends.
     #[must_use]
     pub fn close(self) -> Fault {
         Fault { close: true, ..self }
+    }
+
+    /// Seconds after which trying again makes sense.
+    pub fn retry_after(&self) -> Option<u32> {
+        self.retry_after.or_else(|| self.reason.retry_after())
     }
 
     /// The status it is answered with.

@@ -59,7 +59,7 @@ impl std::fmt::Debug for KeyDigests {
 }
 
 /// Which key was presented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeySlot {
     /// The primary key.
     Primary,

@@ -80,7 +80,7 @@ pub(super) async fn dispatch(
         let sending = instance.send(worker::index(), request);
         let (reason, back) = match bounds.keep(deployment.clocks.first_byte, sending).await {
             Some(Ok(response)) => {
-                instance.answered(sent.elapsed(), response.status());
+                deployment.fleet.answered(&instance, sent.elapsed(), response.status());
                 return Ok((response, pass));
             }
             Some(Err(error)) => outcome(error, again.as_ref()),

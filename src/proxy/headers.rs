@@ -20,6 +20,8 @@ pub(super) const ERROR_REASON: HeaderName = HeaderName::from_static("ms-azureml-
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// When the answer has to have begun, Unix milliseconds: an instance that knows need not work for nobody.
+const DEADLINE: HeaderName = HeaderName::from_static("x-ms-request-deadline");
 const PRINCIPAL_ID: HeaderName = HeaderName::from_static("x-ms-client-principal-id");
 const PRINCIPAL_TYPE: HeaderName = HeaderName::from_static("x-ms-client-principal-type");
 const TENANT_ID: HeaderName = HeaderName::from_static("x-ms-client-tenant-id");
@@ -56,6 +58,7 @@ fn fate(name: &str) -> Fate {
                         | b"request-id"
                         | b"ms-request-id"
                         | b"ms-client-request-id"
+                        | b"ms-request-deadline"
                         | b"http-method-override"
                         | b"http-method"
                         | b"method-override"
@@ -87,6 +90,8 @@ pub(super) struct About<'a> {
     pub(super) peer: IpAddr,
     pub(super) tls: bool,
     pub(super) authority: HeaderValue,
+    /// Unix milliseconds.
+    pub(super) deadline: i64,
 }
 
 /// Leaves only what an instance may see and says what only the gateway may say: strips first, sets last, so that
@@ -143,6 +148,7 @@ pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, strip
     }
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if about.tls { "https" } else { "http" }));
     headers.insert(FORWARDED_HOST, about.authority.clone());
+    headers.insert(DEADLINE, HeaderValue::from(about.deadline));
     if let Some(caller) = about.pass.caller() {
         headers.insert(PRINCIPAL_ID, caller.headers.id.clone());
         headers.insert(PRINCIPAL_TYPE, caller.headers.kind.clone());
@@ -263,6 +269,7 @@ mod tests {
             "remote-user",
             "x-request-id",
             "x-ms-request-id",
+            "x-ms-request-deadline",
             "azureml-model-deployment",
         ] {
             assert_eq!(fate(name), Fate::Forged, "{name}");

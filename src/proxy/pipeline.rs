@@ -33,8 +33,6 @@ use crate::upstream::RequestBody;
 pub struct Rules {
     /// Bounds of a head.
     pub head: HeadLimits,
-    /// Bytes of a request body.
-    pub request_body: u64,
     /// Time without a byte of it.
     pub body_progress: Duration,
     /// Time for a whole request, until its deployment is known.
@@ -141,7 +139,8 @@ impl Pipeline {
         // admit: a place at the deployment
         let length =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|length| length > self.rules.request_body) {
+        let most = endpoint.request_body;
+        if length.is_some_and(|length| length > most) {
             return Err(Fault::new(Reason::BodyTooLarge).close());
         }
         let pass = self.gate.admit(permit, deployment).await?;
@@ -149,6 +148,12 @@ impl Pipeline {
         // dispatch: a new request from what was validated
         let authority =
             HeaderValue::from_str(received.authority).map_err(|_| Fault::new(Reason::Malformed))?;
+        let clocks = pass.deployment().clocks;
+        let latest = record.started + clocks.total;
+        note.extend(clocks.total);
+        let time = clocks.first_byte.min(latest.saturating_duration_since(Instant::now()));
+        let deadline =
+            self.sink.clock.unix_millis() + i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
         let about = About {
             pass: &pass,
             request_id: &record.request_id,
@@ -157,12 +162,10 @@ impl Pipeline {
             peer: conn.peer.ip(),
             tls: conn.tls,
             authority,
+            deadline,
         };
         towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
-        let (body, flow) = RequestBody::new(body, self.rules.request_body, self.rules.body_progress);
-        let clocks = pass.deployment().clocks;
-        let latest = record.started + clocks.total;
-        note.extend(clocks.total);
+        let (body, flow) = RequestBody::new(body, most, self.rules.body_progress);
         let bounds = dispatch::Bounds { flow: &flow, latest };
         let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
         let (response, pass) = sent.map_err(|fault| {

@@ -36,7 +36,7 @@ pub(super) fn refusal(fault: &Fault, record: &mut Record) -> (http::response::Pa
     let headers = &mut head.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ERROR_REASON, HeaderValue::from_static(fault.reason.label()));
-    if let Some(seconds) = fault.reason.retry_after() {
+    if let Some(seconds) = fault.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if let Some(challenge) = fault.challenge.as_ref().and_then(|text| HeaderValue::try_from(text).ok()) {

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 
 use super::changed::Changed;
+use super::rate::EndpointRates;
 use super::snapshot::{AuthRoute, Clocks, DeploymentRoute, EndpointRoute, Snapshot};
 use super::split::{Split, Turns};
 use super::upkeep::Upkeep;
@@ -172,7 +173,15 @@ impl Compiler {
                 self.deployment(deployment, mode, before, problems).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
+        let (limits, rate) = (&self.limits, spec.rate_limit);
+        let all = rate.requests_per_second.unwrap_or(limits.requests_per_second);
+        let each = rate.requests_per_second_per_principal.unwrap_or(limits.requests_per_second_per_principal);
         Ok(EndpointRoute {
+            rates: EndpointRates::new(all, each, before.map(|before| &before.rates)),
+            request_body: spec
+                .request_body
+                .unwrap_or(limits.request_body as u64)
+                .min(limits.request_body_max as u64),
             facts: Arc::new(EndpointFacts {
                 workspace: spec.workspace.clone(),
                 name: spec.name.to_string(),
@@ -250,6 +259,7 @@ impl Compiler {
         };
         let rules = FleetRules {
             each: settings.max_concurrent_requests_per_instance.clamp(1, limits.instance_requests),
+            adaptive: deployment.adaptive_concurrency,
             wait: settings.max_queue_wait.min(limits.queue_wait_max),
             warm_up: limits.warm_up,
             eject_failures: limits.eject_failures,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::budget::RetryBudget;
 use super::compile::CompileError;
+use super::rate::EndpointRates;
 use super::split::{Split, Turns};
 use super::upkeep::Upkeep;
 use crate::identity::aml_token::TokenKeys;
@@ -53,6 +54,10 @@ pub struct EndpointRoute {
     pub turns: Arc<Turns>,
     /// Requests in flight, bounded.
     pub in_flight: Arc<Semaphore>,
+    /// How often it may be called.
+    pub rates: EndpointRates,
+    /// Bytes of a request body.
+    pub request_body: u64,
 }
 
 impl EndpointRoute {

@@ -48,8 +48,11 @@ limits! {
     header_bytes: usize = 64 * KIB, KIB, 4 * MIB, "Bytes of all header fields.";
     header_count: usize = 100, 8, 1_000, "Header fields of a request.";
     request_body: usize = 100 * MIB, 1, 64 * 1024 * MIB, "Bytes of a request body.";
+    request_body_max: usize = 1024 * MIB, 1, 64 * 1024 * MIB, "The most `max_request_bytes` that an endpoint may ask for.";
     body_progress: Duration = secs(15), MS, secs(3600), "Time without a byte of the request body.";
     requests_per_endpoint: usize = 1_000, 1, 1_000_000, "Requests in flight for one endpoint.";
+    requests_per_second: u32 = 100_000, 1, 10_000_000, "Requests to one endpoint in a second; an endpoint's `rate_limit` may say otherwise.";
+    requests_per_second_per_principal: u32 = 100_000, 1, 10_000_000, "Requests of one caller to one endpoint in a second, likewise.";
     connect: Duration = secs(1), MS, secs(60), "Time to connect to an instance.";
     response_idle: Duration = secs(60), MS, secs(3600), "Time without a byte of an instance's response.";
     request_total: Duration = secs(180), MS, secs(24 * 3600), "Time for a whole request, streams included.";

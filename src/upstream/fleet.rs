@@ -35,6 +35,8 @@ pub struct Crowd {
 pub struct FleetRules {
     /// Requests that one instance works on at once.
     pub each: u32,
+    /// Or as many as are found to be good for it, if that is less.
+    pub adaptive: bool,
     /// How long a request waits for a place.
     pub wait: Duration,
     /// How long an instance that came back is spared.
@@ -157,6 +159,11 @@ impl Fleet {
         &self.rules
     }
 
+    /// Requests that an instance works on at once.
+    fn most(&self, instance: &Instance) -> u32 {
+        if self.rules.adaptive { self.rules.each.min(instance.knee()) } else { self.rules.each }
+    }
+
     /// A place at the instance that is best placed to take one more request; `except` only if there is no other.
     fn lease(&self, except: Option<&Arc<Instance>>) -> Result<Lease, NoPlace> {
         let members = self.members.load();
@@ -182,7 +189,7 @@ impl Fleet {
                 let passed_over = spared.is_some_and(|spared| Arc::ptr_eq(spared, instance));
                 (open(instance) && !passed_over).then(|| Candidate {
                     in_flight: instance.in_flight(),
-                    most: self.rules.each,
+                    most: self.most(instance),
                     latency: instance.standing.latency(),
                     back_for: instance.standing.back_for(),
                 })
@@ -192,7 +199,7 @@ impl Fleet {
                 let chosen =
                     choose(members.len(), |at| members.get(at).and_then(candidate), turn, self.rules.warm_up);
                 let Some(instance) = chosen.and_then(|at| members.get(at)) else { break };
-                if let Some(lease) = instance.lease(self.rules.each) {
+                if let Some(lease) = instance.lease(self.most(instance)) {
                     return Ok(lease);
                 }
             }
@@ -238,6 +245,14 @@ impl Fleet {
         let instance = failed.instance().clone();
         drop(failed);
         self.lease(Some(&instance))
+    }
+
+    /// An instance answered with this status, after this long.
+    pub fn answered(&self, instance: &Instance, after: Duration, status: http::StatusCode) {
+        instance.answered(after, status);
+        if self.rules.adaptive {
+            instance.learn(after);
+        }
     }
 
     /// An instance could not be reached, broke off or did not answer in time.

@@ -9,6 +9,7 @@ use http::{HeaderValue, Request, Response, StatusCode, uri};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use super::adaptive::Adaptive;
 use super::body::RequestBody;
 use super::connect::{ConnectError, Connector, Stream};
 use super::exchange::SendError;
@@ -35,6 +36,9 @@ pub struct Instance {
     authority: uri::Authority,
     scheme: uri::Scheme,
     in_flight: AtomicU32,
+    /// The most that it works on at once, as far as was found out.
+    knee: AtomicU32,
+    adaptive: Adaptive,
     /// Until when it is ejected, and how often in a row it was.
     pub(super) ejected: Mutex<(Option<Instant>, u32)>,
     crowd: Arc<Crowd>,
@@ -88,6 +92,8 @@ impl Instance {
             standing: Standing::default(),
             scheme: if url.tls { uri::Scheme::HTTPS } else { uri::Scheme::HTTP },
             in_flight: AtomicU32::new(0),
+            knee: AtomicU32::new(1),
+            adaptive: Adaptive::default(),
             ejected: Mutex::default(),
             crowd,
             pool: Pool::new(connector.clone(), reach.version(), reach.bounds(), reach.workers()),
@@ -141,8 +147,18 @@ impl Instance {
         self.connector.at(port).connect().await
     }
 
+    /// The most that it works on at once before requests only wait for each other, as far as was found out.
+    pub fn knee(&self) -> u32 {
+        self.knee.load(Ordering::Relaxed)
+    }
+
+    /// Learns from an answer that came after this long how many requests it can work on at once.
+    pub(super) fn learn(&self, after: Duration) {
+        self.knee.store(self.adaptive.answered(after, self.in_flight()), Ordering::Relaxed);
+    }
+
     /// It answered with this status, after this long.
-    pub fn answered(&self, after: Duration, status: StatusCode) {
+    pub(super) fn answered(&self, after: Duration, status: StatusCode) {
         self.standing.answered(after);
         if status.is_server_error() {
             self.standing.declined();
