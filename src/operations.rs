@@ -56,7 +56,7 @@ pub struct Operations {
     /// Workspaces that the settings make; the first is the default.
     pub workspaces: Vec<Workspace>,
     /// Held while signing keys are made.
-    pub rotating: tokio::sync::Mutex<()>,
+    pub rotating: Arc<tokio::sync::Mutex<()>>,
     /// Files of roots that deployments made by callers may name.
     pub instance_roots: Vec<std::path::PathBuf>,
     /// Refusals by principal, so that nobody fills the audit with them.

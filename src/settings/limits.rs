@@ -49,15 +49,15 @@ limits! {
     header_count: usize = 100, 8, 1_000, "Header fields of a request.";
     request_body: usize = 100 * MIB, 1, 64 * 1024 * MIB, "Bytes of a request body.";
     body_progress: Duration = secs(15), MS, secs(3600), "Time without a byte of the request body.";
-    requests_per_endpoint: usize = 1_000, 1, 1_000_000, "Requests in flight for one endpoint.";
-    connect: Duration = secs(1), MS, secs(60), "Time to connect to an instance.";
+    requests_per_endpoint: usize = 1_000, 1, 1_000_000, "Requests in flight for one endpoint. Needs a restart.";
+    connect: Duration = secs(1), MS, secs(60), "Time to connect to an instance. Needs a restart.";
     response_idle: Duration = secs(60), MS, secs(3600), "Time without a byte of an instance's response.";
     request_total: Duration = secs(180), MS, secs(24 * 3600), "Time for a whole request, streams included.";
     request_timeout_max: Duration = secs(180), MS, secs(24 * 3600), "The longest `request_timeout_ms` a deployment may ask for.";
-    response_header_bytes: usize = 64 * KIB, KIB, 4 * MIB, "Bytes of an instance's response header.";
-    response_header_count: usize = 200, 8, 1_000, "Header fields of an instance's response.";
-    idle_instance_connections: usize = 256, 1, 100_000, "Idle connections kept to one instance by each worker.";
-    idle_instance_time: Duration = secs(4), MS, secs(3600), "Time that an idle connection to an instance is kept; servers commonly close theirs after 5 s.";
+    response_header_bytes: usize = 64 * KIB, KIB, 4 * MIB, "Bytes of an instance's response header. Needs a restart.";
+    response_header_count: usize = 200, 8, 1_000, "Header fields of an instance's response. Needs a restart.";
+    idle_instance_connections: usize = 256, 1, 100_000, "Idle connections kept to one instance by each worker. Needs a restart.";
+    idle_instance_time: Duration = secs(4), MS, secs(3600), "Time that an idle connection to an instance is kept; servers commonly close theirs after 5 s. Needs a restart.";
     http2_streams: u32 = 100, 1, 10_000, "Concurrent streams of an HTTP/2 connection.";
     http2_stream_window: u32 = 64 * 1024, 1_024, 16 << 20, "Flow-control window of an HTTP/2 stream.";
     http2_connection_window: u32 = 1 << 20, 65_535, 64 << 20, "Flow-control window of an HTTP/2 connection.";
@@ -69,8 +69,9 @@ limits! {
     jwks_max_stale: Duration = secs(24 * 3600), secs(1), secs(30 * 24 * 3600), "Time that keys stay in use while their issuer is unreachable.";
     group_cache: Duration = secs(300), MS, secs(300), "Time that looked-up groups are kept.";
     failed_authentications: u32 = 100, 1, 1_000_000, "Failed authentications of one client address in 10 s before they are answered 429.";
-    snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable.";
-    drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after SIGTERM.";
+    snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable. Needs a restart.";
+    drain_notice: Duration = secs(5), Duration::ZERO, secs(600), "Time after SIGTERM in which the gateway is not ready and still accepts, so that balancers notice.";
+    drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after that.";
     control_body: usize = MIB, KIB, 64 * MIB, "Bytes of a control-plane request body.";
     control_time: Duration = secs(30), MS, secs(600), "Time for a control-plane operation.";
     control_operations: usize = 512, 1, 100_000, "Control-plane operations that are worked on at once.";
@@ -84,5 +85,5 @@ limits! {
     role_definitions: usize = 5_000, 1, 100_000, "Custom roles.";
     aml_token_life: Duration = secs(3600), secs(1), secs(24 * 3600), "Life of a token that the gateway issues for an endpoint.";
     token_key_life: Duration = secs(30 * 24 * 3600), secs(3600), secs(366 * 24 * 3600), "Time after which such tokens are signed by a new key.";
-    explained_requests: usize = 10_000, 1, 1_000_000, "Scoring requests that `auth why` can still explain.";
+    explained_requests: usize = 10_000, 1, 1_000_000, "Scoring requests that `auth why` can still explain. Needs a restart.";
 }
