@@ -147,8 +147,9 @@ impl Protocol {
                     Ok(_) => {}
                 }
                 if first.first() == Some(&HANDSHAKE) {
-                    // Nothing that could be answered in clear text would be understood.
-                    return None;
+                    // A line that will never end ends here, to be refused like any other that is none.
+                    first.extend_from_slice(b"\r\n");
+                    return Some(false);
                 }
                 let seen = first.len().min(PREFACE.len());
                 let same = first.get(..seen) == PREFACE.get(..seen);

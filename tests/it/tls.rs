@@ -321,7 +321,9 @@ async fn who_speaks_something_else_is_let_down_gently() {
     let clear = Stand::start(plan).await;
     assert!(connect(&connector, clear.gateway.data, "localhost").await.is_err());
     let hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00";
-    assert_eq!(hear(clear.gateway.data, hello).await.expect("a clean end"), b"");
+    let heard = hear(clear.gateway.data, hello).await.expect("a clean end");
+    assert!(heard.starts_with(b"HTTP/1.1 400 "), "{}", heard.escape_ascii());
+    assert!(clear.metric("scoregate_security_bad_request{reason=").await >= 1.0);
     let mut raw = Raw::connect(clear.gateway.data).await;
     raw.say("GET /endpoints/my-ep/score HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(raw.hear().await.unwrap().status, 401);
