@@ -4,8 +4,11 @@ mod admin;
 mod certificate;
 mod control_plane;
 mod data_plane;
+mod files;
 mod gateway;
+mod generation;
 mod issuers;
+mod reload;
 mod serving;
 mod state;
 mod tasks;
@@ -14,8 +17,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio_util::sync::CancellationToken;
 
+use self::serving::End;
 use self::tasks::Tasks;
 use crate::clock::Clock;
 use crate::net::listener;
@@ -24,6 +27,7 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
 pub use gateway::Gateway;
+pub use reload::Configuration;
 pub use state::{open_store, open_vault};
 
 /// Why a gateway did not start: what could not be done, and why.
@@ -37,8 +41,7 @@ struct Base {
     health: Health,
     metrics: Metrics,
     tasks: Tasks,
-    /// Once cancelled, nothing more is accepted and what is in flight ends.
-    drain: CancellationToken,
+    end: End,
 }
 
 fn bind(

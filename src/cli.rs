@@ -19,10 +19,12 @@ mod http;
 mod invoke;
 mod login;
 mod output;
+mod process;
 mod role;
 mod scope;
 mod serve;
 mod shape;
+mod supervisor;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -14,5 +14,6 @@ pub mod issuer;
 pub mod jwks;
 pub mod jws;
 pub mod keys;
+pub mod secret_file;
 pub mod token;
 pub mod vault;

@@ -2,10 +2,12 @@
 //!
 //! [`guard`] stands between the socket and hyper's parser and lets through only what [`framing`] finds beyond doubt.
 
+pub mod address;
 pub mod conn;
 pub mod framing;
 pub mod guard;
 pub mod listener;
 pub mod own_ca;
+pub mod proxy_protocol;
 pub mod serve;
 pub mod tls;

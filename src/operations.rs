@@ -57,7 +57,7 @@ pub struct Operations {
     /// Workspaces that the settings make; the first is the default.
     pub workspaces: Vec<Workspace>,
     /// Held while signing keys are made.
-    pub rotating: tokio::sync::Mutex<()>,
+    pub rotating: Arc<tokio::sync::Mutex<()>>,
     /// What deployments made by callers may use of this machine.
     pub instances: Instances,
     /// Knows the processes of deployments.

@@ -47,7 +47,9 @@ pub enum PublishError {
 #[derive(Debug)]
 pub struct Publisher {
     store: Arc<dyn Store>,
-    compiler: Arc<Compiler>,
+    compiler: ArcSwap<Compiler>,
+    /// Held while a snapshot is made.
+    compiling: tokio::sync::Mutex<()>,
     cell: Arc<SnapshotCell>,
     contents: ArcSwap<Contents>,
     health: Health,
@@ -73,11 +75,12 @@ impl Publisher {
             Ok(first) => (first, None),
             Err(problem) => (compiler.compile(0, std::iter::empty(), None, None)?, Some(problem)),
         };
-        let compiler = Arc::new(compiler);
+        let (compiler, compiling) = (ArcSwap::from_pointee(compiler), tokio::sync::Mutex::default());
         let in_force = watch::Sender::new(first.revision);
         let cell = Arc::new(SnapshotCell::new(first, max_age));
         let contents = ArcSwap::from_pointee(contents);
-        let publisher = Publisher { store, compiler, cell, contents, health, metrics, clock, in_force };
+        let publisher =
+            Publisher { store, compiler, compiling, cell, contents, health, metrics, clock, in_force };
         publisher.tell(&publisher.cell.load());
         if let Some(problem) = problem {
             error!(error = %problem, "the stored resources do not make a snapshot; nothing is served until they do");
@@ -98,7 +101,7 @@ impl Publisher {
 
     /// Whether a deployment could be put in force.
     pub fn check(&self, deployment: &Deployment) -> Result<(), CompileError> {
-        self.compiler.check(deployment)
+        self.compiler.load().check(deployment)
     }
 
     /// Follows the store for ever.
@@ -148,10 +151,11 @@ impl Publisher {
             return Ok(());
         }
         *bad = Some(revision);
+        let _one = self.compiling.lock().await;
         let known = self.contents();
         let delta = self.store.since(known.revision).await?;
         let everything = if delta.is_none() { Some(self.store.contents().await?) } else { None };
-        let (compiler, previous) = (self.compiler.clone(), Arc::clone(&self.cell.load()));
+        let (compiler, previous) = (self.compiler.load_full(), Arc::clone(&self.cell.load()));
         // Not on a thread that others wait for: meanwhile further changes are stored, and the next round has them all.
         let compiling = tokio::task::spawn_blocking(move || {
             let changed = delta.as_ref().map(Changed::of);
@@ -171,6 +175,22 @@ impl Publisher {
         *bad = None;
         self.in_force.send_replace(revision);
         info!(revision, "resources are in force");
+        Ok(())
+    }
+
+    /// Compiles what is in force anew, by other settings; if that fails, nothing has changed.
+    pub async fn recompile(&self, compiler: Compiler) -> Result<(), PublishError> {
+        let _one = self.compiling.lock().await;
+        let (compiler, contents) = (Arc::new(compiler), self.contents());
+        let (compiling, previous) = (compiler.clone(), Arc::clone(&self.cell.load()));
+        let compiling = tokio::task::spawn_blocking(move || {
+            let each = contents.iter().map(|stored| &stored.resource);
+            compiling.compile(contents.revision, each, Some(&previous), None)
+        });
+        let next = compiling.await.map_err(|_| CompileError::Defect)??;
+        self.tell(&next);
+        self.compiler.store(compiler);
+        self.cell.replace(next);
         Ok(())
     }
 
@@ -221,7 +241,7 @@ impl Publisher {
         let contents = self.store.contents().await?;
         let converged = converge(documents, &contents, vault)?;
         // What would not compile is not stored in the first place.
-        let trial = self.compiler.compile(
+        let trial = self.compiler.load().compile(
             contents.revision,
             converged.resources.iter(),
             Some(&self.cell.load()),

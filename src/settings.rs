@@ -4,6 +4,7 @@ mod control_plane;
 mod data_plane;
 mod identity;
 mod limits;
+mod restart;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use crate::model::workspace::Workspace;
 use crate::rbac::ManagementGroups;
 
 pub use control_plane::ControlPlane;
-pub use data_plane::{DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
+pub use data_plane::{ClientCertificates, DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
 pub use identity::{Entra, Identity, OidcIssuer};
 pub use limits::Limits;
 
@@ -161,14 +162,14 @@ impl Settings {
             form.section("data_plane", "The listener that clients call.", |f| DataPlane::read(f, base));
         let admin =
             form.section("admin", "The listener for operators: health and metrics; nothing secret.", |f| {
-                f.value("listen", "Address and port; port 0 takes any free one.")
+                f.value("listen", "Address and port; port 0 takes any free one. Needs a restart.")
                     .or(SocketAddr::from(([127, 0, 0, 1], 9090)))
             });
         let store = Self::read_store(form, base);
         let master_key = form.section("master_key", "The key that encrypts endpoint keys at rest.", |f| {
             let file = f.value::<PathBuf>(
                 "file",
-                "32 bytes as base64, mode 0600. Made beside the store if it is not set.",
+                "32 bytes as base64, mode 0600. Made beside the store if it is not set. Needs a restart.",
             );
             file.optional().map(|file| base.join(file))
         });
@@ -221,7 +222,7 @@ impl Settings {
     }
 
     fn read_store(form: &Form<'_>, base: &Path) -> StoreUrl {
-        let doc = "Where resources are kept: sqlite:///path/to/file.db (a relative path has two slashes), or memory.";
+        let doc = "Where resources are kept: sqlite:///path/to/file.db (a relative path has two slashes), or memory. Needs a restart.";
         let text = form
             .value::<String>("store", doc)
             .or_else(|| "sqlite:///var/lib/scoregate/scoregate.db".to_owned());

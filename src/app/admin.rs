@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use super::issuers::Issuers;
 use crate::clock::Clock;
-use crate::identity::issuer::Issuer;
 use crate::routing::SnapshotCell;
 use crate::telemetry::health::{Health, State as Part};
 use crate::telemetry::metrics::Metrics;
@@ -20,7 +21,7 @@ use crate::telemetry::metrics::Metrics;
 pub(super) struct Admin {
     pub(super) health: Health,
     pub(super) metrics: Metrics,
-    pub(super) issuers: Vec<Arc<Issuer>>,
+    pub(super) issuers: Arc<ArcSwap<Issuers>>,
     pub(super) snapshot: Arc<SnapshotCell>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -40,7 +41,7 @@ impl Admin {
     fn observe(&self) {
         let now = self.clock.unix();
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for issuer in &self.issuers {
+        for issuer in &self.issuers.load().all {
             let label = [issuer.name.as_str()];
             self.metrics.jwks_age.with_label_values(&label).set(issuer.keys.age(now).unwrap_or(-1));
             self.metrics.jwks_suppressed.with_label_values(&label).set(whole(issuer.keys.suppressed()));

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tracing::info;
 
-use super::certificate;
-use super::data_plane::DataPlane;
+use super::certificate::Followed;
+use super::data_plane::Made;
 use super::issuers::{Issuers, token_times};
-use super::serving::Serving;
+use super::serving::{Current, Serving};
 use super::state::{State, owners};
 use super::{Base, StartError};
 use crate::control::{Addresses, Bounds, Control, Places};
@@ -20,7 +21,7 @@ use crate::net::own_ca::{OwnCa, names};
 use crate::net::serve::Protocol;
 use crate::net::tls::Certificates;
 use crate::operations::Operations;
-use crate::settings::Settings;
+use crate::settings::{Limits, Settings};
 use crate::telemetry::health::State as Part;
 
 /// Memory for validated tokens of those who manage; they are few.
@@ -58,36 +59,37 @@ pub(super) fn addresses(settings: &Settings, control: String, data: SocketAddr) 
     }
 }
 
-/// Starts serving. Gives the certificate that clients have to trust, if the gateway made it.
-pub(super) fn start(
+/// The control plane at work.
+#[derive(Debug)]
+pub(super) struct ControlPlane {
+    serving: Serving<Control>,
+    certificates: Arc<Certificates>,
+    followed: Option<Followed>,
+    /// The certificate that clients have to trust, if the gateway made it.
+    pub(super) ca: Option<String>,
+}
+
+/// The control plane as one configuration makes it; what is under way goes on with what was made `before`.
+pub(super) fn make(
     base: &Base,
     state: &State,
     issuers: &Issuers,
-    data: &DataPlane,
+    data: &Made,
     addresses: Addresses,
-    listener: Listener,
-) -> Result<Option<String>, StartError> {
+    before: Option<&Control>,
+) -> Arc<Control> {
     let (settings, metrics, clock) = (&base.settings, &base.metrics, &base.clock);
     let limits = &settings.limits;
-    let (certificates, ca) = certificates(settings, &addresses.control, listener.address, clock.unix())?;
-    if let Some(files) = settings.control_plane.tls.clone() {
-        let (health, metrics) = (base.health.clone(), metrics.clone());
-        let following =
-            certificate::follow("control certificate", certificates.clone(), files, health, metrics);
-        base.tasks.spawn("control certificate", following);
-    }
-    let protocol = Protocol { tls: Some(certificates.server_config()?), ..(*data.protocol).clone() };
-    let gauge = metrics.connections.with_label_values(&["control"]);
     let operations = Arc::new(Operations {
         publisher: state.publisher.clone(),
         store: state.store.clone(),
         vault: state.vault.clone(),
         clock: clock.clone(),
         directory: issuers.directory.clone(),
-        scoring: data.tokens.clone(),
-        recent: data.recent.clone(),
+        scoring: data.pipeline.gate.tokens.clone(),
+        recent: data.pipeline.sink.recent.clone(),
         workspaces: settings.workspaces.clone(),
-        rotating: tokio::sync::Mutex::default(),
+        rotating: before.map(|control| control.operations.rotating.clone()).unwrap_or_default(),
         instances: settings.instances.clone(),
         roster: state.keeper.roster().clone(),
         refusals: Failures::new(limits.refusals),
@@ -95,9 +97,8 @@ pub(super) fn start(
         limits: limits.clone(),
         metrics: metrics.clone(),
     });
-    base.tasks.spawn("token keys", operations.clone().rotate_token_keys());
     let (plane, times) = (Plane::Control, token_times(settings));
-    let control = Control {
+    Arc::new(Control {
         operations,
         tokens: TokenVerifier::new(&issuers.all, plane, clock.clone(), times, TOKEN_BYTES),
         failures: Failures::new(limits.failed_authentications),
@@ -105,30 +106,68 @@ pub(super) fn start(
         metrics: metrics.clone(),
         places: Places::new(limits.control_operations),
         bounds: Bounds { body: limits.control_body, time: limits.body_progress, total: limits.control_time },
-    };
-    let serving = Serving {
-        protocol: Arc::new(protocol),
-        service: Arc::new(control),
-        admission: Admission::new(limits.connections, limits.connections_per_address, gauge),
-        drain: base.drain.clone(),
-        grace: limits.drain,
-    };
-    for socket in listener.sockets {
-        base.tasks.serve(serving.clone().serve(socket));
-    }
-    base.health.set("control plane", Part::Good(format!("listening on {}", listener.address)));
-    Ok(ca)
+    })
 }
 
-fn certificates(
+impl ControlPlane {
+    /// Starts serving.
+    pub(super) fn start(
+        base: &Base,
+        control: &Arc<Control>,
+        data: &Protocol,
+        listener: Listener,
+    ) -> Result<ControlPlane, StartError> {
+        let (settings, metrics) = (&base.settings, &base.metrics);
+        let limits = &settings.limits;
+        let (certificates, followed, ca) = if let Some(files) = &settings.control_plane.tls {
+            let followed = Followed::load("control certificate", files, base)?;
+            (followed.certificates().clone(), Some(followed), None)
+        } else {
+            let url = &control.addresses.control;
+            let (certificates, ca) = own_certificates(settings, url, listener.address, base.clock.unix())?;
+            (certificates, None, Some(ca))
+        };
+        let gauge = metrics.connections.with_label_values(&["control"]);
+        let serving = Serving {
+            protocol: Arc::new(ArcSwap::from_pointee(protocol(data, &certificates))),
+            service: Current::new(control.clone()),
+            admission: Admission::new(limits.connections, limits.connections_per_address, gauge),
+            end: base.end.clone(),
+        };
+        for socket in listener.sockets {
+            base.tasks.serve(serving.clone().serve(socket));
+        }
+        base.health.set("control plane", Part::Good(format!("listening on {}", listener.address)));
+        Ok(ControlPlane { serving, certificates, followed, ca })
+    }
+
+    /// Serves as another configuration has it.
+    pub(super) fn take_up(&self, control: &Arc<Control>, data: &Protocol, limits: &Limits) {
+        self.serving.service.replace(control.clone());
+        self.serving.protocol.store(Arc::new(protocol(data, &self.certificates)));
+        self.serving.admission.bound(limits.connections, limits.connections_per_address);
+    }
+
+    /// Reads its certificate's files now.
+    pub(super) fn read_certificate(&self) {
+        if let Some(followed) = &self.followed {
+            followed.read();
+        }
+    }
+}
+
+/// As the data plane's, but always encrypted and without proxies.
+fn protocol(data: &Protocol, certificates: &Arc<Certificates>) -> Protocol {
+    Protocol { tls: Some(certificates.clone()), proxies: Vec::new(), ..data.clone() }
+}
+
+/// A certificate of the gateway's own authority, and that authority's.
+fn own_certificates(
     settings: &Settings,
     public_url: &str,
     address: SocketAddr,
     now: i64,
-) -> Result<(Arc<Certificates>, Option<String>), StartError> {
-    if let Some(files) = &settings.control_plane.tls {
-        return Ok((Certificates::load(&files.certificate, &files.private_key)?, None));
-    }
+) -> Result<(Arc<Certificates>, String), StartError> {
     let ca = match settings.store.directory() {
         Some(directory) => {
             let ca = OwnCa::open(directory, "control-ca", now)?;
@@ -138,5 +177,5 @@ fn certificates(
         None => OwnCa::ephemeral(now)?,
     };
     let leaf = ca.leaf(&names(public_url, address.ip()), now)?;
-    Ok((Certificates::of(leaf.certified()?), Some(ca.pem().to_owned())))
+    Ok((Certificates::of(leaf.certified()?)?, ca.pem().to_owned()))
 }

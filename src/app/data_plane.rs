@@ -1,13 +1,15 @@
-//! The data plane's part of the composition: its gate, its pipeline, its listener.
+//! The data plane's part of the composition: its pipeline, how its connections are served, its listener.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use super::certificate;
+use arc_swap::ArcSwap;
+
+use super::certificate::Followed;
 use super::issuers::{Issuers, token_times};
-use super::serving::{Ended, Serving};
+use super::serving::{Current, Ended, Serving};
 use super::state::State;
-use super::{Base, StartError, bind};
+use super::{Base, StartError};
 use crate::gate::failures::Failures;
 use crate::gate::matching;
 use crate::gate::{Counts, Gate};
@@ -17,9 +19,8 @@ use crate::net::conn::ConnTimes;
 use crate::net::framing::HeadLimits;
 use crate::net::listener::Admission;
 use crate::net::serve::Protocol;
-use crate::net::tls::Certificates;
 use crate::proxy::{Pipeline, Rules};
-use crate::settings::{Limits, Settings, TlsFiles};
+use crate::settings::{Limits, Settings};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::health::State as Part;
 use crate::telemetry::metrics::Metrics;
@@ -27,55 +28,85 @@ use crate::telemetry::recent::Recent;
 use crate::telemetry::record::Sink;
 
 /// The data plane at work.
+#[derive(Debug)]
 pub(super) struct DataPlane {
-    pub(super) address: SocketAddr,
-    /// How its connections are served; the control plane's are served alike.
+    serving: Serving<Pipeline>,
+}
+
+/// The data plane as one configuration makes it.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) protocol: Arc<Protocol>,
-    /// Judges tokens for scoring.
-    pub(super) tokens: Arc<TokenVerifier>,
-    /// Requests that can still be explained.
-    pub(super) recent: Arc<Recent>,
-    /// Its threads.
-    pub(super) ended: Vec<Ended>,
+    pub(super) certificates: Option<Arc<Followed>>,
+}
+
+impl Made {
+    /// Makes it; what does not change is taken over from what was made `before`.
+    pub(super) fn of(
+        base: &Base,
+        state: &State,
+        issuers: &Issuers,
+        before: Option<&Made>,
+    ) -> Result<Made, StartError> {
+        let settings = &base.settings;
+        let known = before.map(|made| &made.pipeline.sink);
+        let log = match known.map(|sink| &sink.log) {
+            Some(log) if log.is_on() == settings.logs.access => log.clone(),
+            _ => access_log(settings, &base.metrics)?,
+        };
+        let recent = known.map_or_else(
+            || Arc::new(Recent::new(settings.limits.explained_requests)),
+            |sink| sink.recent.clone(),
+        );
+        let sink = Sink { metrics: base.metrics.clone(), log, clock: base.clock.clone(), recent };
+        let pipeline = Pipeline {
+            snapshot: state.publisher.cell().clone(),
+            gate: gate(base, state, issuers),
+            sink: Arc::new(sink),
+            rules: rules(settings),
+        };
+        let known = before.and_then(|made| made.certificates.as_ref());
+        let certificates = match (&settings.data_plane.tls, known) {
+            (None, _) => None,
+            (Some(files), Some(known)) if known.files() == files => Some(known.clone()),
+            (Some(files), _) => Some(Arc::new(Followed::load("certificate", files, base)?)),
+        };
+        let protocol = Arc::new(protocol(settings, certificates.as_deref(), &base.metrics));
+        Ok(Made { pipeline: Arc::new(pipeline), protocol, certificates })
+    }
 }
 
 impl DataPlane {
-    /// Starts serving.
-    pub(super) fn start(base: &Base, state: &State, issuers: &Issuers) -> Result<DataPlane, StartError> {
+    /// Starts serving. Gives its threads.
+    pub(super) fn start(
+        base: &Base,
+        made: &Made,
+        (address, sockets): (SocketAddr, Vec<TcpListener>),
+    ) -> Result<(DataPlane, Vec<Ended>), StartError> {
         let (settings, metrics) = (&base.settings, &base.metrics);
         let limits = &settings.limits;
-        let recent = Arc::new(Recent::new(limits.explained_requests));
-        let sink = Arc::new(Sink {
-            metrics: metrics.clone(),
-            log: access_log(settings, metrics)?,
-            clock: base.clock.clone(),
-            recent: recent.clone(),
-        });
-        let gate = gate(base, state, issuers);
-        let tokens = gate.tokens.clone();
-        let snapshot = state.publisher.cell().clone();
-        let service = Arc::new(Pipeline { snapshot, gate, sink, rules: rules(settings) });
-        let certificates = load_certificates(settings)?;
-        let protocol = Arc::new(protocol(settings, certificates.as_ref(), metrics)?);
-        let (address, sockets) = bind("data plane", settings.data_plane.listen, settings.data_plane.workers)?;
         let gauge = metrics.connections.with_label_values(&["data"]);
         let serving = Serving {
-            protocol: protocol.clone(),
-            service,
+            protocol: Arc::new(ArcSwap::new(made.protocol.clone())),
+            service: Current::new(made.pipeline.clone()),
             admission: Admission::new(limits.connections, limits.connections_per_address, gauge),
-            drain: base.drain.clone(),
-            grace: limits.drain,
+            end: base.end.clone(),
         };
         let ended = serving.start(settings.data_plane.layout, sockets)?;
-        if let Some((certificates, files)) = certificates {
-            let (health, metrics) = (base.health.clone(), metrics.clone());
-            base.tasks.spawn(
-                "certificate",
-                certificate::follow("certificate", certificates, files, health, metrics),
-            );
-        }
         base.health.set("data plane", Part::Good(format!("listening on {address}")));
-        Ok(DataPlane { address, protocol, tokens, recent, ended })
+        Ok((DataPlane { serving }, ended))
+    }
+
+    /// Serves as another configuration has it: requests that begin now, and connections.
+    pub(super) fn take_up(&self, made: &Made, base: &Base) {
+        let limits = &base.settings.limits;
+        self.serving.service.replace(made.pipeline.clone());
+        self.serving.protocol.store(made.protocol.clone());
+        self.serving.admission.bound(limits.connections, limits.connections_per_address);
+        if made.certificates.is_none() {
+            base.health.remove("certificate");
+        }
     }
 }
 
@@ -143,18 +174,11 @@ fn head_limits(limits: &Limits) -> HeadLimits {
     }
 }
 
-type Tls = (Arc<Certificates>, TlsFiles);
-
-fn load_certificates(settings: &Settings) -> Result<Option<Tls>, StartError> {
-    let Some(files) = &settings.data_plane.tls else { return Ok(None) };
-    let certificates = Certificates::load(&files.certificate, &files.private_key)?;
-    Ok(Some((certificates, files.clone())))
-}
-
-fn protocol(settings: &Settings, tls: Option<&Tls>, metrics: &Metrics) -> Result<Protocol, StartError> {
-    let limits = &settings.limits;
-    Ok(Protocol {
-        tls: tls.map(|(certificates, _)| certificates.server_config()).transpose()?,
+fn protocol(settings: &Settings, certificates: Option<&Followed>, metrics: &Metrics) -> Protocol {
+    let (limits, data_plane) = (&settings.limits, &settings.data_plane);
+    Protocol {
+        tls: certificates.map(|followed| followed.certificates().clone()),
+        proxies: if data_plane.proxy_protocol { data_plane.trusted_proxies.clone() } else { Vec::new() },
         handshake: limits.tls_handshake,
         head: head_limits(limits),
         times: ConnTimes {
@@ -168,5 +192,6 @@ fn protocol(settings: &Settings, tls: Option<&Tls>, metrics: &Metrics) -> Result
         pending_resets: limits.http2_pending_resets,
         client_errors: limits.http2_client_errors,
         slow_client: metrics.slow_client.clone(),
-    })
+        proxy_refused: metrics.proxy_refused.clone(),
+    }
 }

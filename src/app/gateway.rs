@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio_util::sync::CancellationToken;
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::admin::Admin;
-use super::control_plane;
+use super::control_plane::{self, ControlPlane};
 use super::data_plane::DataPlane;
+use super::generation::{Generation, Listening};
 use super::issuers::Issuers;
-use super::serving::Ended;
+use super::serving::{End, Ended};
 use super::state::State;
 use super::tasks::Tasks;
 use super::{Base, StartError, bind};
@@ -24,6 +27,9 @@ use crate::store::Store;
 use crate::telemetry::health::{Health, State as Part};
 use crate::telemetry::metrics::Metrics;
 
+/// Time for the last records to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// A running gateway. It serves until [`Gateway::stop`].
 #[derive(Debug)]
 pub struct Gateway {
@@ -31,14 +37,19 @@ pub struct Gateway {
     pub data: SocketAddr,
     /// Where resources are managed.
     pub control: SocketAddr,
-    /// How clients reach both, and where they get tokens.
+    /// How clients reached both, and where they got tokens, when it started.
     pub addresses: Addresses,
     /// The certificate that clients of the control plane have to trust, if the gateway made its own.
     pub control_ca: Option<String>,
     /// Where operators look.
     pub admin: SocketAddr,
-    state: State,
-    base: Base,
+    pub(super) state: State,
+    pub(super) base: Base,
+    pub(super) listening: Listening,
+    pub(super) issuers: Arc<ArcSwap<Issuers>>,
+    pub(super) data_plane: DataPlane,
+    pub(super) control_plane: ControlPlane,
+    pub(super) in_force: Mutex<Generation>,
     ended: Vec<Ended>,
 }
 
@@ -51,36 +62,49 @@ impl Gateway {
             health: Health::default(),
             metrics: Metrics::new()?,
             tasks: Tasks::default(),
-            drain: CancellationToken::new(),
+            end: End::default(),
         };
+        let settings = base.settings.clone();
         base.metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let (admin, admin_sockets) = bind("admin", base.settings.admin, 1)?;
+        base.metrics.configuration_ok.set(1);
+        let (admin, admin_sockets) = bind("admin", settings.admin, 1)?;
         let state = State::open(&base).await?;
-        let (control, sockets) = bind("control plane", base.settings.control_plane.listen, 1)?;
-        let control_url = control_plane::public_url(&base.settings, control);
+        let (control, sockets) = bind("control plane", settings.control_plane.listen, 1)?;
+        let control_url = control_plane::public_url(&settings, control);
         let issuers = Issuers::start(&base, &control_url).await?;
-        let data = DataPlane::start(&base, &state, &issuers)?;
-        let addresses = control_plane::addresses(&base.settings, control_url, data.address);
+        let bound = bind("data plane", settings.data_plane.listen, settings.data_plane.workers)?;
+        let listening = Listening { data: bound.0, control_url };
+        let mut first = Generation::of(&base, &state, issuers.clone(), &listening, None)?;
+        let (data_plane, ended) = DataPlane::start(&base, &first.data, bound)?;
         let listener = control_plane::Listener { address: control, sockets };
-        let control_ca = control_plane::start(&base, &state, &issuers, &data, addresses.clone(), listener)?;
+        let control_plane = ControlPlane::start(&base, &first.control, &first.data.protocol, listener)?;
+        first.begin(&base, &state);
+        let issuers = Arc::new(ArcSwap::new(issuers));
         let looked_at = Admin {
             health: base.health.clone(),
             metrics: base.metrics.clone(),
-            issuers: issuers.all,
+            issuers: issuers.clone(),
             snapshot: state.publisher.cell().clone(),
             clock: base.clock.clone(),
         };
         serve_admin(looked_at, admin_sockets, &base.tasks)?;
-        info!(data = %data.address, %control, %admin, "scoregate is ready");
+        base.health.set("configuration", Part::Good("as at the start".to_owned()));
+        let data = listening.data;
+        info!(%data, %control, %admin, "scoregate is ready");
         Ok(Gateway {
-            data: data.address,
+            data,
             control,
-            addresses,
-            control_ca,
+            addresses: first.control.addresses.clone(),
+            control_ca: control_plane.ca.clone(),
             admin,
             state,
             base,
-            ended: data.ended,
+            listening,
+            issuers,
+            data_plane,
+            control_plane,
+            in_force: Mutex::new(first),
+            ended,
         })
     }
 
@@ -99,16 +123,35 @@ impl Gateway {
         &self.state.publisher
     }
 
-    /// Stops: not ready any more, nothing new accepted, what is in flight finished within the drain time.
+    /// Announces its end: not ready any more, and serving as before for as long as balancers need to notice.
+    pub async fn give_notice(&self) {
+        self.base.health.set("data plane", Part::Failing("draining".to_owned()));
+        let notice = self.in_force.lock().await.settings.limits.drain_notice;
+        tokio::time::sleep(notice).await;
+    }
+
+    /// Stops: nothing new accepted, what is in flight finished within the drain time.
     pub async fn stop(self) {
         self.base.health.set("data plane", Part::Failing("draining".to_owned()));
-        self.base.drain.cancel();
-        for ended in self.ended {
-            // An error means that the thread is gone, which is what is waited for.
-            let _ = ended.await;
+        let End { drain, cut } = &self.base.end;
+        drain.cancel();
+        let ended = async {
+            for ended in self.ended {
+                // An error means that the thread is gone, which is what is waited for.
+                let _ = ended.await;
+            }
+            self.base.tasks.stop().await;
+        };
+        let mut ended = std::pin::pin!(ended);
+        let grace = self.in_force.lock().await.settings.limits.drain;
+        if tokio::time::timeout(grace, ended.as_mut()).await.is_err() {
+            cut.cancel();
+            ended.await;
         }
         self.state.keeper.stop().await;
-        self.base.tasks.stop().await;
+        let log = &self.in_force.lock().await.data.pipeline.sink.log;
+        // A reader that has stopped reading must not hold up the end.
+        let _ = tokio::time::timeout(FLUSH, log.flush()).await;
     }
 }
 

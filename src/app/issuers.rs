@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tasks::Group;
 use super::{Base, StartError};
 use crate::clock::Clock;
 use crate::identity::directory::Directory as GroupDirectory;
@@ -17,34 +18,70 @@ use crate::settings::{Identity, Settings};
 const FIRST_KEYS: Duration = Duration::from_secs(2);
 
 /// Who is believed about who calls.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Issuers {
     pub(super) all: Vec<Arc<Issuer>>,
     /// Knows groups that do not fit into a token.
     pub(super) directory: Option<Arc<GroupDirectory>>,
+    made_of: (Identity, KeyTimes, Duration),
+    _refreshing: Group,
 }
 
 impl Issuers {
     /// Fetches the issuers' keys and keeps them fresh. What clients call the control plane by is always an audience.
-    pub(super) async fn start(base: &Base, control_url: &str) -> Result<Issuers, StartError> {
-        let mut identity: Identity = base.settings.identity.clone();
+    pub(super) async fn start(base: &Base, control_url: &str) -> Result<Arc<Issuers>, StartError> {
+        let (refreshing, made_of) = (base.tasks.group(), made_of(&base.settings));
+        let mut identity = made_of.0.clone();
         identity.control_audiences.push(control_url.to_owned());
         let all = Issuer::all(&identity);
-        refresh_keys(base, &all)?;
+        refresh_keys(base, &all, &refreshing)?;
         first_keys(&all, &base.clock).await;
-        Ok(Issuers { all, directory: group_directory(&base.settings)? })
+        let directory = group_directory(&base.settings)?;
+        Ok(Arc::new(Issuers { all, directory, made_of, _refreshing: refreshing }))
+    }
+
+    /// Those of another configuration: the same, if nothing about them changes. Nobody who is known now may become
+    /// unknown because his issuer cannot be reached at this moment.
+    pub(super) async fn after(
+        self: &Arc<Self>,
+        base: &Base,
+        control_url: &str,
+    ) -> Result<Arc<Issuers>, StartError> {
+        if self.made_of == made_of(&base.settings) {
+            return Ok(self.clone());
+        }
+        let next = Issuers::start(base, control_url).await?;
+        let now = base.clock.unix();
+        let known =
+            |name: &str| self.all.iter().any(|issuer| issuer.name == name && issuer.keys.is_usable(now));
+        let lost = next.all.iter().find(|issuer| known(&issuer.name) && !issuer.keys.is_usable(now));
+        match lost {
+            Some(lost) => anyhow::bail!("the keys of the issuer {} cannot be fetched just now", lost.name),
+            None => Ok(next),
+        }
+    }
+
+    /// Whether there is one of this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.all.iter().any(|issuer| issuer.name == name)
     }
 }
 
-/// Starts a task for each issuer that keeps its keys fresh.
-fn refresh_keys(base: &Base, issuers: &[Arc<Issuer>]) -> Result<(), StartError> {
-    let (settings, clock, tasks) = (&base.settings, &base.clock, &base.tasks);
+/// Everything in the settings that these are made of.
+fn made_of(settings: &Settings) -> (Identity, KeyTimes, Duration) {
     let limits = &settings.limits;
     let times = KeyTimes {
         refresh: limits.jwks_refresh,
         cool_down: limits.jwks_cool_down,
         max_stale: limits.jwks_max_stale,
     };
+    (settings.identity.clone(), times, limits.group_cache)
+}
+
+/// Starts a task for each issuer that keeps its keys fresh.
+fn refresh_keys(base: &Base, issuers: &[Arc<Issuer>], tasks: &Group) -> Result<(), StartError> {
+    let (settings, clock) = (&base.settings, &base.clock);
+    let (_, times, _) = made_of(settings);
     let directory: Option<PathBuf> = settings.store.directory().map(|directory| directory.join("issuers"));
     for issuer in issuers {
         let transport = match &issuer.source {

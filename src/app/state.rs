@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use uuid::Uuid;
 
+use super::tasks::Group;
 use super::{Base, StartError};
 use crate::identity::vault::Vault;
 use crate::instances::Keeper;
@@ -29,7 +30,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Opens the store, puts what it holds in force, and follows it and the resources directory from then on.
+    /// Opens the store, puts what it and the resources directory hold in force, and follows the store from then on.
     pub(super) async fn open(base: &Base) -> Result<State, StartError> {
         let settings = &base.settings;
         let vault = Arc::new(open_vault(settings)?);
@@ -51,17 +52,32 @@ impl State {
         );
         let publisher = Arc::new(publisher.await.context("the stored resources cannot be put in force")?);
         base.tasks.spawn("publish", publisher.clone().run());
-        if let Some(path) = &settings.resources {
-            let directory = Directory::new(path.clone(), settings.workspaces.clone());
+        if let Some(directory) = directory(settings) {
             // What is wrong with it is told by the task that follows it; a gateway starts with what it has.
             let _ = publisher.converge(&directory, &vault).await;
-            base.tasks.spawn("resources", publisher.clone().follow(directory, vault.clone()));
         }
         let (cell, metrics) = (publisher.cell().clone(), base.metrics.clone());
         let keeper = Arc::new(Keeper::new(cell, metrics, settings.limits.clone()));
         base.tasks.spawn("instances", keeper.clone().run(publisher.in_force()));
         Ok(State { store, vault, publisher, keeper })
     }
+
+    /// Follows the resources directory that the settings name, until the group is dropped.
+    pub(super) fn follow(&self, base: &Base) -> Group {
+        let following = base.tasks.group();
+        match directory(&base.settings) {
+            Some(directory) => {
+                let follow = self.publisher.clone().follow(directory, self.vault.clone());
+                following.spawn("resources", follow);
+            }
+            None => base.health.remove("resources"),
+        }
+        following
+    }
+}
+
+fn directory(settings: &Settings) -> Option<Directory> {
+    settings.resources.as_ref().map(|path| Directory::new(path.clone(), settings.workspaces.clone()))
 }
 
 /// Opens the store that the settings name.
@@ -100,7 +116,7 @@ pub(super) fn owners(settings: &Settings) -> Vec<RoleAssignment> {
     settings.owners.iter().map(owner).collect()
 }
 
-fn compiler(settings: &Settings, metrics: Metrics) -> Compiler {
+pub(super) fn compiler(settings: &Settings, metrics: Metrics) -> Compiler {
     Compiler {
         owners: owners(settings),
         groups: settings.management_groups.clone(),

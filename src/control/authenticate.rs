@@ -8,11 +8,11 @@ use http::{HeaderMap, StatusCode};
 
 use super::Control;
 use super::answer::ApiError;
-use crate::gate::failures::network;
 use crate::identity::caller::Caller;
 use crate::identity::claims::BadClaim;
 use crate::identity::credential::{CredentialError, bearer};
 use crate::identity::token::Rejection;
+use crate::net::address::network;
 
 impl Control {
     /// Authenticates a request.

@@ -42,7 +42,7 @@ pub fn certificates(ca_file: &Path) -> anyhow::Result<Leaf> {
 
 /// Serves a router over TLS until the task is dropped.
 pub async fn serve_tls(socket: StdListener, leaf: &Leaf, router: Router) -> anyhow::Result<()> {
-    let mut config = (*Certificates::of(leaf.certified()?).server_config()?).clone();
+    let mut config = (*Certificates::of(leaf.certified()?)?.current()).clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::from_std(socket)?);
     loop {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Gate;
-use super::failures::network;
 use super::fault::{Fault, Reason};
 use crate::identity::caller::Caller;
 use crate::identity::credential::{CredentialError, bearer};
 use crate::identity::endpoint_key::KeySlot;
 use crate::identity::token::Rejection;
+use crate::net::address::network;
 use crate::routing::{AuthRoute, EndpointRoute, Snapshot};
 
 /// Who calls an endpoint. Made here alone.

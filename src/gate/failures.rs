@@ -43,14 +43,6 @@ impl<K: Eq + Hash> Failures<K> {
     }
 }
 
-/// An IPv6 client has a whole /64 to itself (RFC 6177), so that is what counts as one.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,7 @@ fn authority_of(url: &str) -> Option<String> {
 }
 
 /// Times by which keys are kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyTimes {
     /// Between refreshes.
     pub refresh: Duration,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
@@ -10,6 +10,8 @@ use aws_lc_rs::{hkdf, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
+
+use super::secret_file;
 
 /// Why there is no master key, or why something cannot be opened with it.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +88,7 @@ impl Vault {
             wrong(format!("cannot be read: {error}; {remedy}"))
         };
         let metadata = std::fs::metadata(file).map_err(unreadable)?;
-        if metadata.permissions().mode() & 0o077 != 0 {
+        if secret_file::is_open(&metadata) {
             return Err(wrong("others may read it; run chmod 600 on it".to_owned()));
         }
         let text = Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
@@ -156,6 +158,8 @@ impl Vault {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

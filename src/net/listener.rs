@@ -9,6 +9,8 @@ use dashmap::DashMap;
 use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::address::network;
+
 /// The most connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
@@ -41,13 +43,13 @@ fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// How many connections are open, in all and from each address.
+/// How many connections are open, in all and from each client.
 #[derive(Debug)]
 pub struct Admission {
     open: AtomicUsize,
-    by_address: DashMap<IpAddr, usize>,
-    most: usize,
-    most_by_address: usize,
+    by_client: DashMap<IpAddr, usize>,
+    most: AtomicUsize,
+    most_by_client: AtomicUsize,
     gauge: IntGauge,
 }
 
@@ -55,28 +57,46 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Place {
     admission: Arc<Admission>,
-    address: IpAddr,
+    client: Option<IpAddr>,
 }
 
 impl Admission {
     /// Admits up to this many.
-    pub fn new(most: usize, most_by_address: usize, gauge: IntGauge) -> Arc<Admission> {
-        let (open, by_address) = (AtomicUsize::new(0), DashMap::new());
-        Arc::new(Admission { open, by_address, most, most_by_address, gauge })
+    pub fn new(most: usize, most_by_client: usize, gauge: IntGauge) -> Arc<Admission> {
+        let (most, most_by_client) = (AtomicUsize::new(most), AtomicUsize::new(most_by_client));
+        Arc::new(Admission {
+            open: AtomicUsize::new(0),
+            by_client: DashMap::new(),
+            most,
+            most_by_client,
+            gauge,
+        })
     }
 
-    /// A place for a connection from this address, if there is one.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let place = Place { admission: self.clone(), address };
+    /// Admits up to this many from now on. Who is here may stay.
+    pub fn bound(&self, most: usize, most_by_client: usize) {
+        self.most.store(most, Ordering::Relaxed);
+        self.most_by_client.store(most_by_client, Ordering::Relaxed);
+    }
+
+    /// A place for a connection, if there is one.
+    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+        let place = Place { admission: self.clone(), client: None };
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         self.gauge.inc();
-        let here = {
-            let mut count = self.by_address.entry(address).or_insert(0);
-            *count += 1;
-            *count
-        };
-        // A place that is not given drops here and takes its counts back.
-        (open <= self.most && here <= self.most_by_address).then_some(place)
+        // A place that is not given drops here and takes its count back.
+        (open <= self.most.load(Ordering::Relaxed)).then_some(place)
+    }
+}
+
+impl Place {
+    /// Says whose connection it is, once; false if that client has as many as it may.
+    pub fn claim(&mut self, address: IpAddr) -> bool {
+        let client = network(address);
+        self.client = Some(client);
+        let mut count = self.admission.by_client.entry(client).or_insert(0);
+        *count += 1;
+        *count <= self.admission.most_by_client.load(Ordering::Relaxed)
     }
 }
 
@@ -84,10 +104,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
         self.admission.gauge.dec();
-        self.admission.by_address.remove_if_mut(&self.address, |_, count| {
-            *count = count.saturating_sub(1);
-            *count == 0
-        });
+        if let Some(client) = self.client {
+            self.admission.by_client.remove_if_mut(&client, |_, count| {
+                *count = count.saturating_sub(1);
+                *count == 0
+            });
+        }
     }
 }
 
@@ -95,18 +117,41 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn admit(admission: &Arc<Admission>, address: &str) -> Option<Place> {
+        let mut place = admission.enter()?;
+        place.claim(address.parse().unwrap()).then_some(place)
+    }
+
     #[test]
-    fn places_are_bounded_in_all_and_by_address_and_come_back() {
+    fn places_are_bounded_in_all_and_by_client_and_come_back() {
         let admission = Admission::new(3, 2, IntGauge::new("g", "g").unwrap());
-        let address = |n| IpAddr::from([127, 0, 0, n]);
-        let first = admission.admit(address(1)).unwrap();
-        let _second = admission.admit(address(1)).unwrap();
-        assert!(admission.admit(address(1)).is_none(), "two from one address");
-        let _third = admission.admit(address(2)).unwrap();
-        assert!(admission.admit(address(3)).is_none(), "three in all");
+        let first = admit(&admission, "127.0.0.1").unwrap();
+        let _second = admit(&admission, "::ffff:127.0.0.1").unwrap();
+        assert!(admit(&admission, "127.0.0.1").is_none(), "two from one address");
+        let _third = admit(&admission, "127.0.0.2").unwrap();
+        assert!(admit(&admission, "127.0.0.3").is_none(), "three in all");
         drop(first);
-        assert!(admission.admit(address(3)).is_some());
-        assert_eq!(admission.by_address.len(), 2);
+        assert!(admit(&admission, "127.0.0.3").is_some());
+        assert_eq!(admission.by_client.len(), 2);
+        assert_eq!(admission.gauge.get(), 2);
+    }
+
+    #[test]
+    fn a_64_of_ipv6_is_one_client() {
+        let admission = Admission::new(10, 2, IntGauge::new("g", "g").unwrap());
+        let _first = admit(&admission, "2001:db8::1").unwrap();
+        let _second = admit(&admission, "2001:db8::ffff:2").unwrap();
+        assert!(admit(&admission, "2001:db8::3").is_none());
+        assert!(admit(&admission, "2001:db8:0:1::3").is_some());
+    }
+
+    #[test]
+    fn other_bounds_hold_from_then_on() {
+        let admission = Admission::new(1, 1, IntGauge::new("g", "g").unwrap());
+        let _first = admit(&admission, "127.0.0.1").unwrap();
+        assert!(admit(&admission, "127.0.0.1").is_none());
+        admission.bound(2, 2);
+        assert!(admit(&admission, "127.0.0.1").is_some());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ipnet::IpNet;
 use prometheus::IntCounterVec;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::conn::{Conn, ConnTimes, Overdue};
 use super::framing::{Framing, HeadLimits};
 use super::guard::Guard;
+use super::listener::Place;
+use super::proxy_protocol::{self, Introduced};
+use super::tls::Certificates;
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
@@ -40,7 +44,9 @@ pub trait Service: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct Protocol {
     /// Certificates, if the listener is encrypted.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Certificates>>,
+    /// Proxies that introduce their clients by the PROXY protocol.
+    pub proxies: Vec<IpNet>,
     /// Time for a TLS handshake.
     pub handshake: Duration,
     /// Bounds of HTTP/1 heads.
@@ -59,10 +65,14 @@ pub struct Protocol {
     pub client_errors: usize,
     /// Counts clients that were too slow.
     pub slow_client: IntCounterVec,
+    /// Counts proxies that did not introduce their client.
+    pub proxy_refused: IntCounterVec,
 }
 
 /// The client connection preface of HTTP/2 (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a TLS client begins with (RFC 8446 section 5.1); no method does.
+const HANDSHAKE: u8 = 0x16;
 /// Time for an idle client to take its leave.
 const LEAVE: Duration = Duration::from_secs(1);
 /// Bytes of one connection's read and write buffers, each.
@@ -70,15 +80,25 @@ const BUFFER: usize = 256 * 1024;
 
 impl Protocol {
     /// Serves a connection until it ends, or, once `drain` is called, until what it is doing is done.
-    pub async fn serve<S: Service>(&self, stream: TcpStream, service: Arc<S>, drain: CancellationToken) {
-        let Ok(peer) = stream.peer_addr() else { return };
+    pub async fn serve<S: Service>(
+        &self,
+        mut stream: TcpStream,
+        mut place: Place,
+        service: Arc<S>,
+        drain: CancellationToken,
+    ) {
         // Small answers must not wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        let conn = Arc::new(Conn::new(peer, self.tls.is_some()));
+        let client = tokio::select! {
+            client = self.client(&mut stream) => client,
+            () = drain.cancelled() => return,
+        };
+        let Some(client) = client.filter(|client| place.claim(client.ip())) else { return };
+        let conn = Arc::new(Conn::new(client, self.tls.is_some()));
         let Some(tls) = &self.tls else {
             return self.detect(stream, conn, service, drain).await;
         };
-        let handshake = TlsAcceptor::from(tls.clone()).accept(stream);
+        let handshake = TlsAcceptor::from(tls.current()).accept(stream);
         match tokio::time::timeout(self.handshake, handshake).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
@@ -95,6 +115,22 @@ impl Protocol {
         }
     }
 
+    /// Who is at the other end: the peer, or the client that a proxy introduces.
+    async fn client(&self, stream: &mut TcpStream) -> Option<SocketAddr> {
+        let peer = stream.peer_addr().ok()?;
+        let address = peer.ip().to_canonical();
+        if !self.proxies.iter().any(|network| network.contains(&address)) {
+            return Some(peer);
+        }
+        match tokio::time::timeout(self.times.header, proxy_protocol::read(stream)).await {
+            Ok(Ok(Introduced::Client(client))) => return Some(client),
+            Ok(Ok(Introduced::Peer)) => return Some(peer),
+            Ok(Err(malformed)) => self.proxy_refused.with_label_values(&[malformed.reason()]).inc(),
+            Err(_) => self.slow_client.with_label_values(&["proxy"]).inc(),
+        }
+        None
+    }
+
     /// Tells HTTP/2 with prior knowledge from HTTP/1 by the first bytes in clear text.
     async fn detect<S: Service>(
         &self,
@@ -109,6 +145,11 @@ impl Protocol {
                 match stream.read_buf(&mut first).await {
                     Ok(0) | Err(_) => return None,
                     Ok(_) => {}
+                }
+                if first.first() == Some(&HANDSHAKE) {
+                    // A line that will never end ends here, to be refused like any other that is none.
+                    first.extend_from_slice(b"\r\n");
+                    return Some(false);
                 }
                 let seen = first.len().min(PREFACE.len());
                 let same = first.get(..seen) == PREFACE.get(..seen);

@@ -164,6 +164,11 @@ impl SnapshotCell {
         self.confirm();
     }
 
+    /// Puts another view of the same resources in force, which is as old as they are. For `publish` alone.
+    pub fn replace(&self, next: Snapshot) {
+        self.current.store(Arc::new(next));
+    }
+
     /// Notes that the snapshot in force is the store's present state.
     pub fn confirm(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);

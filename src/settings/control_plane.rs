@@ -19,9 +19,9 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     pub(super) fn read(form: &Form<'_>, base: &Path) -> ControlPlane {
-        let listen = form.value("listen", "Address and port; port 0 takes any free one.");
+        let listen = form.value("listen", "Address and port; port 0 takes any free one. Needs a restart.");
         let listen = listen.or(SocketAddr::from(([127, 0, 0, 1], 8081)));
-        let doc = "What clients call it by, https, without a slash at the end.";
+        let doc = "What clients call it by, https, without a slash at the end. Needs a restart.";
         let public_url = form.value::<String>("public_url", doc).optional();
         if let Some(url) = &public_url {
             checked_public_url(form, url, "https://scoregate.example.com");
@@ -29,7 +29,7 @@ impl ControlPlane {
                 form.wrong("public_url", "is not https; Azure's clients send no token in clear text", None);
             }
         }
-        let doc = "Certificate and key, or self_signed: the gateway's own authority, whose certificate is written beside the store.";
+        let doc = "Certificate and key, or self_signed: the gateway's own authority, whose certificate is written beside the store. Needs a restart.";
         let tls = form.section("tls", doc, |f| {
             let own = f.value("self_signed", "Use the gateway's own authority; the default.").optional();
             let certificate = f.value::<PathBuf>("certificate", "The chain as PEM, leaf first.").optional();
@@ -39,6 +39,7 @@ impl ControlPlane {
                 (Some(false) | None, Some(certificate), Some(private_key)) => Some(TlsFiles {
                     certificate: base.join(certificate),
                     private_key: base.join(private_key),
+                    clients: None,
                 }),
                 (Some(true), ..) => {
                     f.wrong("self_signed", "stands beside a certificate", Some("keep one of the two"));

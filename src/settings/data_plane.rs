@@ -29,6 +29,8 @@ pub struct DataPlane {
     pub workers: usize,
     /// Proxies in front whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// These proxies begin every connection with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// Certificate and private key, PEM.
@@ -38,6 +40,17 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The key.
     pub private_key: PathBuf,
+    /// Certificates that clients are asked for.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Certificates that clients are asked for. They open the door and say nothing about who may do what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Roots that they have to come from.
+    pub ca: PathBuf,
+    /// Whether a client without one is turned away.
+    pub required: bool,
 }
 
 /// How an authenticated caller without the right to score is answered.
@@ -69,8 +82,8 @@ pub enum Layout {
 
 impl DataPlane {
     pub(super) fn read(form: &Form<'_>, base: &Path) -> DataPlane {
-        let given =
-            form.value::<SocketAddr>("listen", "Address and port; port 0 takes any free one.").optional();
+        let doc = "Address and port; port 0 takes any free one. Needs a restart.";
+        let given = form.value::<SocketAddr>("listen", doc).optional();
         let listen = given.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
         let unread = given.is_none() && form.has("listen");
         let doc =
@@ -83,15 +96,8 @@ impl DataPlane {
             form.value::<String>("base_domain", "`{endpoint}.{base_domain}` names an endpoint.").optional();
         let single_endpoint =
             form.value("single_endpoint", "The one endpoint that every request is for (sidecar).").optional();
-        let tls = form.optional_section("tls", "Certificate and key; clear text without them.", |f| {
-            let certificate = f
-                .value::<PathBuf>("certificate", "The chain as PEM, leaf first.")
-                .required("name a PEM file");
-            let private_key =
-                f.value::<PathBuf>("private_key", "The key as PEM, mode 0600.").required("name a PEM file");
-            Some(TlsFiles { certificate: base.join(certificate?), private_key: base.join(private_key?) })
-        });
-        let tls = tls.flatten();
+        let doc = "Certificate and key; clear text without them.";
+        let tls = form.optional_section("tls", doc, |f| TlsFiles::read(f, base)).flatten();
         let insecure = form
             .value(
                 "insecure_listener",
@@ -110,15 +116,22 @@ impl DataPlane {
         let model_errors =
             form.one_of("model_errors", "How an instance's own errors are passed on.", &errors);
         let layouts = [("per_core", Layout::PerCore), ("work_stealing", Layout::WorkStealing)];
-        let layout = form.one_of("layout", "How requests are spread over processor cores.", &layouts);
+        let layout =
+            form.one_of("layout", "How requests are spread over processor cores. Needs a restart.", &layouts);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers =
-            form.value::<usize>("workers", "Worker threads; as many as cores if it is not set.").or(cores);
+        let doc = "Worker threads; as many as cores if it is not set. Needs a restart.";
+        let workers = form.value::<usize>("workers", doc).or(cores);
         if !(1..=256).contains(&workers) {
             form.wrong("workers", format!("{workers} is not between 1 and 256"), None);
         }
         let trusted_proxies =
             form.values("trusted_proxies", "Networks of proxies whose X-Forwarded-For is believed.");
+        let trusted_proxies: Vec<_> = trusted_proxies.unwrap_or_default();
+        let doc = "These proxies begin every connection with a header of the PROXY protocol, version 1 or 2.";
+        let proxy_protocol = form.value("proxy_protocol", doc).or(false);
+        if proxy_protocol && trusted_proxies.is_empty() {
+            form.wrong("proxy_protocol", "believes nobody", Some("name the proxies under trusted_proxies"));
+        }
         DataPlane {
             listen,
             public_url,
@@ -129,8 +142,29 @@ impl DataPlane {
             model_errors: model_errors.or(ModelErrors::Passthrough),
             layout: layout.or(Layout::PerCore),
             workers: workers.clamp(1, 256),
-            trusted_proxies: trusted_proxies.unwrap_or_default(),
+            trusted_proxies,
+            proxy_protocol,
         }
+    }
+}
+
+impl TlsFiles {
+    fn read(form: &Form<'_>, base: &Path) -> Option<TlsFiles> {
+        let certificate =
+            form.value::<PathBuf>("certificate", "The chain as PEM, leaf first.").required("name a PEM file");
+        let private_key =
+            form.value::<PathBuf>("private_key", "The key as PEM, mode 0600.").required("name a PEM file");
+        let doc = "Roots, as PEM, of certificates that clients are asked for; a gate, not an identity.";
+        let ca = form.value::<PathBuf>("client_ca", doc).optional();
+        let kinds = [("required", true), ("optional", false)];
+        let doc = "Whether a client without a certificate is turned away.";
+        let required = form.one_of("client_certificates", doc, &kinds).optional();
+        if ca.is_none() && required.is_some() {
+            form.wrong("client_certificates", "has no roots to judge by", Some("name them under client_ca"));
+        }
+        let clients =
+            ca.map(|ca| ClientCertificates { ca: base.join(ca), required: required.unwrap_or(true) });
+        Some(TlsFiles { certificate: base.join(certificate?), private_key: base.join(private_key?), clients })
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::forms::Form;
 
 /// Whose tokens are accepted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Entra tenants by authority, one entry for each cloud.
     pub entra: Vec<Entra>,
@@ -27,7 +27,7 @@ pub struct Identity {
 }
 
 /// Entra tenants of one authority.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entra {
     /// Such as `https://login.microsoftonline.com`, without a slash at the end.
     pub authority: String,
@@ -42,7 +42,7 @@ pub struct Entra {
 }
 
 /// Any other OpenID issuer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OidcIssuer {
     /// The `iss` of its tokens; discovery is below it.
     pub issuer: String,
@@ -65,7 +65,7 @@ pub struct OidcIssuer {
 }
 
 /// A directory that knows the groups of a principal.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
     /// Such as `https://graph.microsoft.com/v1.0`.
     pub url: String,

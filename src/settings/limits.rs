@@ -50,7 +50,7 @@ limits! {
     request_body: usize = 100 * MIB, 1, 64 * 1024 * MIB, "Bytes of a request body.";
     request_body_max: usize = 1024 * MIB, 1, 64 * 1024 * MIB, "The most `max_request_bytes` that an endpoint may ask for.";
     body_progress: Duration = secs(15), MS, secs(3600), "Time without a byte of the request body.";
-    requests_per_endpoint: usize = 1_000, 1, 1_000_000, "Requests in flight for one endpoint.";
+    requests_per_endpoint: usize = 1_000, 1, 1_000_000, "Requests in flight for one endpoint. Needs a restart.";
     requests_per_second: u32 = 100_000, 1, 10_000_000, "Requests to one endpoint in a second; an endpoint's `rate_limit` may say otherwise.";
     requests_per_second_per_principal: u32 = 100_000, 1, 10_000_000, "Requests of one caller to one endpoint in a second, likewise.";
     connect: Duration = secs(1), MS, secs(60), "Time to connect to an instance.";
@@ -65,13 +65,13 @@ limits! {
     eject_failures: u32 = 5, 1, 10_000, "Failures in a row after which an instance gets no requests, unless it is the last.";
     eject_time: Duration = secs(5), MS, secs(3600), "Time after which an instance that failed is tried again; doubled each time.";
     eject_time_max: Duration = secs(300), MS, secs(24 * 3600), "The longest such time.";
-    eject_window: Duration = secs(10), MS, secs(3600), "Time over which instances' failures are compared.";
+    eject_window: Duration = secs(10), MS, secs(3600), "Time over which instances' failures are compared. Needs a restart.";
     warm_up: Duration = secs(10), MS, secs(3600), "Time in which an instance that came back is spared.";
-    dns_refresh: Duration = secs(5), MS, secs(3600), "Time between look-ups of a deployment's name.";
-    restart_pause: Duration = secs(1), MS, secs(600), "Time before a local instance that ended is started again; doubled each time.";
-    restart_pause_max: Duration = secs(60), MS, secs(3600), "The longest such time, and how long one has to run for it to be forgotten.";
-    process_stop: Duration = secs(10), MS, secs(600), "Time for a local instance to end by itself before it is killed.";
-    instance_output: usize = 256 * KIB, KIB, 64 * MIB, "Bytes kept of what a local instance wrote.";
+    dns_refresh: Duration = secs(5), MS, secs(3600), "Time between look-ups of a deployment's name. Needs a restart.";
+    restart_pause: Duration = secs(1), MS, secs(600), "Time before a local instance that ended is started again; doubled each time. Needs a restart.";
+    restart_pause_max: Duration = secs(60), MS, secs(3600), "The longest such time, and how long one has to run for it to be forgotten. Needs a restart.";
+    process_stop: Duration = secs(10), MS, secs(600), "Time for a local instance to end by itself before it is killed. Needs a restart.";
+    instance_output: usize = 256 * KIB, KIB, 64 * MIB, "Bytes kept of what a local instance wrote. Needs a restart.";
     idle_instance_connections: usize = 256, 1, 100_000, "Idle connections kept to one instance by each worker.";
     idle_instance_time: Duration = secs(4), MS, secs(3600), "Time that an idle connection to an instance is kept; servers commonly close theirs after 5 s.";
     http2_streams: u32 = 100, 1, 10_000, "Concurrent streams of an HTTP/2 connection.";
@@ -85,8 +85,9 @@ limits! {
     jwks_max_stale: Duration = secs(24 * 3600), secs(1), secs(30 * 24 * 3600), "Time that keys stay in use while their issuer is unreachable.";
     group_cache: Duration = secs(300), MS, secs(300), "Time that looked-up groups are kept.";
     failed_authentications: u32 = 100, 1, 1_000_000, "Failed authentications of one client address in 10 s before they are answered 429.";
-    snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable.";
-    drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after SIGTERM.";
+    snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable. Needs a restart.";
+    drain_notice: Duration = secs(5), Duration::ZERO, secs(600), "Time after SIGTERM in which the gateway is not ready and still accepts, so that balancers notice.";
+    drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after that.";
     control_body: usize = MIB, KIB, 64 * MIB, "Bytes of a control-plane request body.";
     control_time: Duration = secs(30), MS, secs(600), "Time for a control-plane operation.";
     control_operations: usize = 512, 1, 100_000, "Control-plane operations that are worked on at once.";
@@ -100,5 +101,5 @@ limits! {
     role_definitions: usize = 5_000, 1, 100_000, "Custom roles.";
     aml_token_life: Duration = secs(3600), secs(1), secs(24 * 3600), "Life of a token that the gateway issues for an endpoint.";
     token_key_life: Duration = secs(30 * 24 * 3600), secs(3600), secs(366 * 24 * 3600), "Time after which such tokens are signed by a new key.";
-    explained_requests: usize = 10_000, 1, 1_000_000, "Scoring requests that `auth why` can still explain.";
+    explained_requests: usize = 10_000, 1, 1_000_000, "Scoring requests that `auth why` can still explain. Needs a restart.";
 }

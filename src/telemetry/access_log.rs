@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 /// The most records that wait to be written.
 const QUEUE: usize = 8_192;
@@ -17,8 +18,16 @@ const FLUSH: Duration = Duration::from_millis(200);
 /// The sending end of the access log.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
-    queue: Option<SyncSender<Line>>,
+    queue: Option<SyncSender<Entry>>,
     dropped: IntCounter,
+}
+
+#[allow(clippy::large_enum_variant, reason = "nearly every one is a line")]
+#[derive(Debug)]
+enum Entry {
+    Line(Line),
+    /// Asks to be told when everything before it is written.
+    Flush(oneshot::Sender<()>),
 }
 
 impl AccessLog {
@@ -39,23 +48,40 @@ impl AccessLog {
         self.queue.is_some()
     }
 
+    /// Waits until everything that was sent is written, or cannot be.
+    pub async fn flush(&self) {
+        let Some(queue) = self.queue.clone() else { return };
+        let (done, written) = oneshot::channel();
+        // The queue may be full, and its reader slow.
+        let sending = tokio::task::spawn_blocking(move || drop(queue.send(Entry::Flush(done))));
+        let _ = sending.await;
+        let _ = written.await;
+    }
+
     pub(super) fn send(&self, line: Line) {
         if let Some(queue) = &self.queue
-            && let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(line)
+            && let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+                queue.try_send(Entry::Line(line))
         {
             self.dropped.inc();
         }
     }
 }
 
-fn write_all(out: Box<dyn Write + Send>, lines: &Receiver<Line>) {
+fn write_all(out: Box<dyn Write + Send>, lines: &Receiver<Entry>) {
     let mut out = BufWriter::with_capacity(64 * 1024, out);
     let mut flushed = Instant::now();
     loop {
         let written = match lines.recv_timeout(FLUSH) {
-            Ok(line) => serde_json::to_writer(&mut out, &line)
+            Ok(Entry::Line(line)) => serde_json::to_writer(&mut out, &line)
                 .map_err(std::io::Error::from)
                 .and_then(|()| out.write_all(b"\n")),
+            Ok(Entry::Flush(done)) => {
+                let flushed = out.flush();
+                // Whoever asked may have gone.
+                let _ = done.send(());
+                flushed
+            }
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
                 let _ = out.flush();

@@ -27,6 +27,11 @@ impl Health {
         self.0.lock().insert(part.to_owned(), state);
     }
 
+    /// Says that a part is there no more.
+    pub fn remove(&self, part: &str) {
+        self.0.lock().remove(part);
+    }
+
     /// How a part is.
     pub fn of(&self, part: &str) -> Option<State> {
         self.0.lock().get(part).cloned()

@@ -69,6 +69,7 @@ families! {
     resources_ok: IntGauge = "scoregate_resources_ok", "1 if the resources directory is in force as it is, 0 if an earlier state of it is.";
     resources_failures: IntCounter = "scoregate_resources_failures_total", "Readings of the resources directory that failed.";
     reload_failures: IntCounterVec = "scoregate_reload_failures_total", "Reloads that failed and left the last good state in force.", ["what"];
+    configuration_ok: IntGauge = "scoregate_configuration_ok", "1 if the configuration file is in force as it is, 0 if an earlier state of it is.";
     connections: IntGaugeVec = "scoregate_connections", "Open client connections.", ["listener"];
     operations: IntCounterVec = "scoregate_control_operations_total", "Operations of the control plane, by status class.", ["operation", "status_class"];
     operation_duration: HistogramVec = "scoregate_control_operation_duration_seconds", "From an operation's head to its answer.", ["operation"] => SECONDS;
@@ -83,6 +84,7 @@ families! {
     header_stripped: IntCounterVec = "scoregate_security_header_stripped", "Header fields of clients that were not passed on because they could deceive an instance.", ["reason"];
     limit: IntCounterVec = "scoregate_security_limit", "Requests beyond a limit.", ["reason"];
     slow_client: IntCounterVec = "scoregate_security_slow_client", "Clients that were too slow.", ["reason"];
+    proxy_refused: IntCounterVec = "scoregate_security_proxy_refused", "Connections of trusted proxies that did not introduce their client soundly.", ["reason"];
     upstream_protocol: IntCounterVec = "scoregate_security_upstream_protocol", "Answers of instances that were not sound HTTP.", ["reason"];
 }
 

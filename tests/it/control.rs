@@ -22,7 +22,7 @@ use crate::support::stand::{TENANT, object_id};
 use crate::support::{Instance, Plan, Stand};
 
 /// Nobody is held back for failing or being refused often.
-const PATIENT: &str = "{ failed_authentications: 1000000, refusals: 1000000 }";
+const PATIENT: &str = "{ failed_authentications: 1000000, refusals: 1000000, drain_notice: 0s }";
 
 /// A stand whose `owner` owns everything; `scientist` and `reader` hold their roles on the usual resource group,
 /// `outsider` none.

@@ -5,6 +5,7 @@
 
 pub mod instance;
 pub mod mint;
+pub mod pki;
 pub mod played;
 pub mod raw;
 pub mod rest;

@@ -4,13 +4,15 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
+use parking_lot::Mutex;
 use scoregate::identity::endpoint_key;
 use scoregate::identity::vault::Vault;
 use scoregate::model::resource::Resource;
 use scoregate::store::chain::Chain;
 use scoregate::store::{SqliteStore, Store};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::rest::Rest;
@@ -59,11 +61,15 @@ impl Site {
             ("control_plane", "{ listen: \"127.0.0.1:0\" }".to_owned()),
             ("admin", "{ listen: \"127.0.0.1:0\" }".to_owned()),
             ("store", "sqlite://store.db".to_owned()),
+            ("limits", "{ drain_notice: 0s }".to_owned()),
             ("workspaces", format!("[ {{ subscription: {SUBSCRIPTION} }} ]")),
         ];
         let missing = usual.iter().filter(|(name, _)| !more.contains(&format!("{name}:")));
         let lines: Vec<_> = missing.map(|(name, value)| format!("{name}: {value}")).collect();
-        std::fs::write(self.path("scoregate.yaml"), format!("{}\n{more}", lines.join("\n"))).unwrap();
+        // Whole, so that a gateway that follows it never sees half of it.
+        let draft = self.path(".scoregate.yaml");
+        std::fs::write(&draft, format!("{}\n{more}", lines.join("\n"))).unwrap();
+        std::fs::rename(draft, self.path("scoregate.yaml")).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -119,23 +125,32 @@ pub struct Process {
     pub data: SocketAddr,
     pub control: SocketAddr,
     pub admin: SocketAddr,
+    log: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Process {
     /// Starts one and waits until it is ready.
     pub fn start(config: &str) -> Process {
-        let mut child = binary().args(["serve", "--config", config]).stdout(Stdio::piped()).spawn().unwrap();
+        Process::of(binary(), config)
+    }
+
+    /// The same, by a command that was prepared.
+    pub fn of(mut command: Command, config: &str) -> Process {
+        let mut child = command.args(["serve", "--config", config]).stdout(Stdio::piped()).spawn().unwrap();
+        let log: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = log.clone();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
         // Reads for ever, so that the log never blocks the gateway.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 // A gateway that is killed leaves half a line.
-                let Ok(record) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+                let Ok(record) = serde_json::from_str::<Value>(&line) else { continue };
                 if record["message"] == "scoregate is ready" {
                     let address = |name: &str| record[name].as_str().unwrap().parse::<SocketAddr>().unwrap();
                     let _ = sender.send((address("data"), address("control"), address("admin")));
                 }
+                kept.lock().push(record);
             }
         });
         let ready = receiver.recv_timeout(PATIENCE);
@@ -143,7 +158,19 @@ impl Process {
             let _ = child.kill();
         }
         let (data, control, admin) = ready.expect("the gateway was not ready in time");
-        Process { child, data, control, admin }
+        Process { child, data, control, admin, log }
+    }
+
+    /// How many lines of its log are like this.
+    pub fn logged(&self, like: impl Fn(&Value) -> bool) -> usize {
+        self.log.lock().iter().filter(|record| like(record)).count()
+    }
+
+    /// The text of an address for operators, and its status.
+    pub async fn look(&self, path: &str) -> (u16, String) {
+        let message = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let answer = super::raw::ask(self.admin, message).await.unwrap();
+        (answer.status, String::from_utf8(answer.body).unwrap())
     }
 
     pub fn signal(&self, name: &str) {
