@@ -1,8 +1,10 @@
 //! The way in: sockets, TLS, and HTTP connections that are strict, bounded and end in time.
 //!
-//! [`guard`] stands between the socket and hyper's parser and lets through only what [`framing`] finds beyond doubt.
+//! [`guard`] stands between the socket and hyper's parser and lets through only what [`framing`] (HTTP/1) and
+//! [`frames`] (HTTP/2) find beyond doubt.
 
 pub mod conn;
+pub mod frames;
 pub mod framing;
 pub mod guard;
 pub mod listener;

@@ -21,8 +21,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::conn::{Conn, ConnTimes, Overdue};
+use super::frames::{FrameLimits, Frames, PREFACE};
 use super::framing::{Framing, HeadLimits};
-use super::guard::Guard;
+use super::guard::{Exchange, FrameCounts, Guard};
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
@@ -57,12 +58,14 @@ pub struct Protocol {
     pub pending_resets: usize,
     /// HTTP/2: stream errors that a client makes.
     pub client_errors: usize,
+    /// HTTP/2: frames that a client sends.
+    pub frames: FrameLimits,
+    /// HTTP/2: counts clients that send what they may not.
+    pub frame_counts: FrameCounts,
     /// Counts clients that were too slow.
     pub slow_client: IntCounterVec,
 }
 
-/// The client connection preface of HTTP/2 (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Time for an idle client to take its leave.
 const LEAVE: Duration = Duration::from_secs(1);
 /// Bytes of one connection's read and write buffers, each.
@@ -84,8 +87,7 @@ impl Protocol {
                 let session = stream.get_ref().1;
                 session.server_name().inspect(|name| conn.name(name));
                 if session.alpn_protocol() == Some(b"h2") {
-                    let guard = Guard::open(stream, conn.clone(), BytesMut::new());
-                    self.http2(guard, conn, service, drain).await;
+                    self.http2(stream, BytesMut::new(), conn, service, drain).await;
                 } else {
                     self.http1(stream, BytesMut::new(), conn, service, drain).await;
                 }
@@ -122,9 +124,7 @@ impl Protocol {
             () = drain.cancelled() => return,
         };
         match found {
-            Ok(Some(true)) => {
-                self.http2(Guard::open(stream, conn.clone(), first), conn, service, drain).await;
-            }
+            Ok(Some(true)) => self.http2(stream, first, conn, service, drain).await,
             Ok(Some(false)) => self.http1(stream, first, conn, service, drain).await,
             Ok(None) => {}
             Err(_) => self.slow_client.with_label_values(&["header"]).inc(),
@@ -163,13 +163,16 @@ impl Protocol {
 
     async fn http2<S: Service, I>(
         &self,
-        guard: Guard<I>,
+        stream: I,
+        first: BytesMut,
         conn: Arc<Conn>,
         service: Arc<S>,
         drain: CancellationToken,
     ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let exchange = Exchange::new(Frames::new(self.frames), self.frame_counts.clone());
+        let guard = Guard::frames(stream, conn.clone(), exchange, first);
         let shared = conn.clone();
         let answer = service_fn(move |request| {
             let (service, conn) = (service.clone(), shared.clone());
@@ -214,12 +217,14 @@ impl Protocol {
                 _ = connection.as_mut() => return,
                 () = drain.cancelled(), if !draining => {
                     draining = true;
+                    conn.leave();
                     shut_down(connection.as_mut());
                 }
                 () = timer.as_mut() => match conn.overdue(self.times) {
                     Ok(left) => timer.as_mut().reset((Instant::now() + left).into()),
                     Err(Overdue::Idle) if !draining => {
                         draining = true;
+                        conn.leave();
                         shut_down(connection.as_mut());
                         timer.as_mut().reset((Instant::now() + LEAVE).into());
                     }

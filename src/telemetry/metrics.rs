@@ -81,6 +81,8 @@ families! {
     header_stripped: IntCounterVec = "scoregate_security_header_stripped", "Header fields of clients that were not passed on because they could deceive an instance.", ["reason"];
     limit: IntCounterVec = "scoregate_security_limit", "Requests beyond a limit.", ["reason"];
     slow_client: IntCounterVec = "scoregate_security_slow_client", "Clients that were too slow.", ["reason"];
+    h2_abuse: IntCounterVec = "scoregate_security_h2_abuse", "HTTP/2 clients that went beyond what a connection may do.", ["reason"];
+    upgrade_refused: IntCounterVec = "scoregate_security_upgrade_refused", "Changes of protocol that clients asked for and did not get.", ["reason"];
     upstream_protocol: IntCounterVec = "scoregate_security_upstream_protocol", "Answers of instances that were not sound HTTP.", ["reason"];
 }
 
