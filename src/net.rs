@@ -9,5 +9,6 @@ pub mod framing;
 pub mod guard;
 pub mod listener;
 pub mod own_ca;
+mod pace;
 pub mod serve;
 pub mod tls;

@@ -147,8 +147,21 @@ impl Conn {
     }
 
     /// Whether requests are being answered.
-    pub(super) fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Something of an answer was sent. The last of it may be on its way long after the request is over.
+    pub(super) fn moved(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether it has been between two requests for so long.
+    pub(super) fn idles(&self, time: Duration) -> bool {
+        let idle = self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 && !self.is_busy();
+        let idle = idle && self.heading.load(Ordering::Relaxed) == 0;
+        let since = Duration::from_millis(self.since.load(Ordering::Relaxed));
+        idle && self.opened.elapsed().saturating_sub(since) >= time
     }
 
     pub(super) fn refuse(&self, number: u64, violation: Violation) {

@@ -22,8 +22,10 @@ const NOTE: usize = 40;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PROTOCOL_ERROR: u32 = 1;
@@ -44,7 +46,16 @@ pub struct FrameLimits {
     pub continuations: u32,
 }
 
-/// Why a connection is ended.
+/// Why frames are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client's first frame are not its settings (RFC 9113 section 3.4), which the parser does not mind.
+    NoSettings,
+    /// There are too many.
+    Abuse(Abuse),
+}
+
+/// What a client does too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abuse {
     /// Streams begun to be reset.
@@ -174,7 +185,7 @@ impl Frames {
 
     /// Looks at bytes, at a time in milliseconds, and counts in `passed` how many of them may pass. What is left is the
     /// beginning of a frame's head and has to be shown again, in front of what comes next.
-    pub fn advance(&mut self, bytes: &[u8], now: u64, passed: &mut usize) -> Result<(), Abuse> {
+    pub fn advance(&mut self, bytes: &[u8], now: u64, passed: &mut usize) -> Result<(), Refusal> {
         while let Some(rest) = bytes.get(*passed..).filter(|rest| !rest.is_empty()) {
             if self.left == 0 {
                 let Some(head) = rest.first_chunk() else { return Ok(()) };
@@ -195,7 +206,10 @@ impl Frames {
         Ok(())
     }
 
-    fn begin(&mut self, head: Head, now: u64) -> Result<(), Abuse> {
+    fn begin(&mut self, head: Head, now: u64) -> Result<(), Refusal> {
+        if !self.begun && (head.kind != SETTINGS || head.has(ACK)) {
+            return Err(Refusal::NoSettings);
+        }
         self.begun = true;
         match head.kind {
             HEADERS => {
@@ -206,16 +220,16 @@ impl Frames {
             CONTINUATION => {
                 self.continuations += 1;
                 if self.continuations > self.limits.continuations {
-                    return Err(Abuse::Continuation);
+                    return Err(Refusal::Abuse(Abuse::Continuation));
                 }
                 self.ending = head.has(END_HEADERS);
             }
             DATA if head.length > 0 => self.moved(head.length),
             // The last one of a body is the only one that has a use.
             DATA if head.has(END_STREAM) => {}
-            RST_STREAM if !self.resets.add(now, self.limits.resets) => return Err(Abuse::Resets),
+            RST_STREAM if !self.resets.add(now, self.limits.resets) => return Err(Refusal::Abuse(Abuse::Resets)),
             RST_STREAM => {}
-            _ if !self.control.add(now, self.limits.control) => return Err(Abuse::Control),
+            _ if !self.control.add(now, self.limits.control) => return Err(Refusal::Abuse(Abuse::Control)),
             _ => {}
         }
         self.left = usize::try_from(head.length).unwrap_or(usize::MAX);

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::conn::{Conn, Phase};
-use super::frames::{Answers, Frames, Told};
+use super::frames::{Answers, Frames, Refusal, Told};
 use super::framing::{Framing, Place};
 
 /// What stands in for a message that was refused.
@@ -73,45 +73,53 @@ pub struct Exchange {
     frames: Frames,
     answers: Answers,
     counts: FrameCounts,
-    /// Something was refused: the parser is to take its leave.
-    refused: bool,
+    /// What was refused: the parser is to take its leave.
+    refused: Option<Refusal>,
 }
 
 impl Exchange {
     /// At the start of a connection.
     pub fn new(frames: Frames, counts: FrameCounts) -> Exchange {
-        Exchange { frames, answers: Answers::new(), counts, refused: false }
+        Exchange { frames, answers: Answers::new(), counts, refused: None }
     }
 
     /// Follows what the client sends; gives how many bytes may pass.
     fn came(&mut self, bytes: &[u8], now: u64) -> usize {
         let mut passed = 0;
-        if !self.refused && let Err(abuse) = self.frames.advance(bytes, now, &mut passed) {
-            self.refused = true;
-            self.counts.abuse.with_label_values(&[abuse.label()]).inc();
+        if self.refused.is_none()
+            && let Err(refusal) = self.frames.advance(bytes, now, &mut passed)
+        {
+            self.refused = Some(refusal);
+            if let Refusal::Abuse(abuse) = refusal {
+                self.counts.abuse.with_label_values(&[abuse.label()]).inc();
+            }
         }
         passed
     }
 
     /// Follows what was sent to the client.
-    fn went(&mut self, bytes: &[u8]) {
+    fn went(&mut self, bytes: &[u8], conn: &Conn) {
         let Exchange { frames, answers, counts, refused } = self;
         answers.advance(bytes, |told| match told {
-            Told::Moved(length) => frames.moved(length),
+            Told::Moved(length) => {
+                frames.moved(length);
+                conn.moved();
+            }
             Told::Malformed => counts.malformed.with_label_values(&["h2"]).inc(),
             // The parser's leave is our doing.
-            Told::Abused(_) if *refused => {}
+            Told::Abused(_) if refused.is_some() => {}
             Told::Abused(abuse) => counts.abuse.with_label_values(&[abuse.label()]).inc(),
         });
     }
 
-    /// What the parser reads instead of what was refused, until it has had enough.
+    /// What the parser reads instead of what was refused, until it has had enough. A block that was never begun is
+    /// an error of the protocol, and one without an end is too much.
     fn stand_in(&mut self, held: &mut BytesMut) {
-        let stream = self.frames.block().unwrap_or_else(|| {
+        let stream = self.frames.block().unwrap_or(BLOCK_STREAM);
+        if self.frames.block().is_none() && self.refused != Some(Refusal::NoSettings) {
             held.extend_from_slice(&BLOCK);
             self.frames.begin_block(BLOCK_STREAM);
-            BLOCK_STREAM
-        });
+        }
         for _ in 0..PIECES {
             held.extend_from_slice(&MORE);
             held.extend_from_slice(&stream.to_be_bytes());
@@ -179,7 +187,7 @@ impl<I> Guard<I> {
                 self.held.truncate(self.free);
                 self.held.extend_from_slice(STAND_IN);
             }
-            Mode::Frames(exchange) if exchange.refused => {
+            Mode::Frames(exchange) if exchange.refused.is_some() => {
                 self.held.truncate(self.free);
                 exchange.stand_in(&mut self.held);
             }
@@ -248,7 +256,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                 // The answer to the stand-in ends the connection.
                 Mode::Refused => return Poll::Pending,
                 Mode::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                Mode::Frames(ref exchange) if exchange.refused => {
+                Mode::Frames(ref exchange) if exchange.refused.is_some() => {
                     guard.stand_in();
                     continue;
                 }
@@ -275,7 +283,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
         let mut left = *count;
         for buf in bufs {
             let taken = left.min(buf.len());
-            exchange.went(buf.get(..taken).unwrap_or_default());
+            exchange.went(buf.get(..taken).unwrap_or_default(), &self.conn);
             left -= taken;
         }
     }

@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntCounterVec;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -24,11 +24,12 @@ use super::conn::{Conn, ConnTimes, Overdue};
 use super::frames::{FrameLimits, Frames, PREFACE};
 use super::framing::{Framing, HeadLimits};
 use super::guard::{Exchange, FrameCounts, Guard};
+use super::pace::{Paced, Streams};
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
     /// The body of its responses.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
     /// Answers one request of a connection.
     fn answer(
         self: &Arc<Self>,
@@ -176,9 +177,9 @@ impl Protocol {
         let shared = conn.clone();
         let answer = service_fn(move |request| {
             let (service, conn) = (service.clone(), shared.clone());
-            async move { Ok::<_, Infallible>(service.answer(&conn, request).await) }
+            async move { Ok::<_, Infallible>(service.answer(&conn, request).await.map(Paced::new)) }
         });
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let mut builder = http2::Builder::new(Streams { stall: self.times.stall, slow_client: self.slow_client.clone() });
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.streams)
@@ -219,9 +220,12 @@ impl Protocol {
                     draining = true;
                     conn.leave();
                     shut_down(connection.as_mut());
+                    timer.as_mut().reset((Instant::now() + LEAVE).into());
                 }
                 () = timer.as_mut() => match conn.overdue(self.times) {
-                    Ok(left) => timer.as_mut().reset((Instant::now() + left).into()),
+                    // An HTTP/2 client that does not answer is not waited for.
+                    Ok(_) if draining && conn.idles(LEAVE) => return,
+                    Ok(left) => timer.as_mut().reset((Instant::now() + if draining { left.min(LEAVE) } else { left }).into()),
                     Err(Overdue::Idle) if !draining => {
                         draining = true;
                         conn.leave();
