@@ -178,6 +178,7 @@ fn protocol(settings: &Settings, tls: Option<&Tls>, metrics: &Metrics) -> Result
         client_errors: limits.http2_client_errors,
         frames: FrameLimits {
             resets: limits.http2_resets,
+            errors: u32::try_from(limits.http2_client_errors).unwrap_or(u32::MAX),
             control: limits.http2_control_frames,
             continuations: limits.http2_continuations,
         },

@@ -40,6 +40,8 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 pub struct FrameLimits {
     /// Streams that the client resets in ten seconds.
     pub resets: u32,
+    /// Lists of fields that are too large, in all. The parser answers them and counts only other errors.
+    pub errors: u32,
     /// Frames in ten seconds that move nothing.
     pub control: u32,
     /// CONTINUATION frames of one header block.
@@ -148,6 +150,7 @@ pub struct Frames {
     /// The block ends with the payload that is under way.
     ending: bool,
     continuations: u32,
+    errors: u32,
     resets: Burst,
     control: Burst,
 }
@@ -163,6 +166,7 @@ impl Frames {
             block: None,
             ending: false,
             continuations: 0,
+            errors: 0,
             resets: Burst::default(),
             control: Burst::default(),
         }
@@ -210,6 +214,9 @@ impl Frames {
         if !self.begun && (head.kind != SETTINGS || head.has(ACK)) {
             return Err(Refusal::NoSettings);
         }
+        if self.errors > self.limits.errors {
+            return Err(Refusal::Abuse(Abuse::Errors));
+        }
         self.begun = true;
         match head.kind {
             HEADERS => {
@@ -236,6 +243,11 @@ impl Frames {
         Ok(())
     }
 
+    /// A list of fields was answered with 431.
+    pub fn too_large(&mut self) {
+        self.errors = self.errors.saturating_add(1);
+    }
+
     /// A frame with so many bytes moved a body or an answer, in either direction.
     pub fn moved(&mut self, length: u32) {
         self.control.earn(length);
@@ -249,6 +261,8 @@ pub enum Told {
     Moved(u32),
     /// What the client sent was not sound.
     Malformed,
+    /// Its list of fields was too large, and that was all it was told.
+    TooLarge,
     /// It went beyond a bound.
     Abused(Abuse),
 }
@@ -311,9 +325,7 @@ impl Answers {
         let number = |at: usize| self.note.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
         match head.kind {
             // The gateway's answers say at least which request they are for; the parser's own say 431.
-            HEADERS if head.has(END_STREAM) && head.length <= STATUS_ONLY => {
-                Some(Told::Abused(Abuse::HeaderList))
-            }
+            HEADERS if head.has(END_STREAM) && head.length <= STATUS_ONLY => Some(Told::TooLarge),
             DATA | HEADERS => Some(Told::Moved(head.length)),
             RST_STREAM => malformed(number(0)?),
             GOAWAY => match number(4)? {

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::conn::{Conn, Phase};
-use super::frames::{Answers, Frames, Refusal, Told};
+use super::frames::{Abuse, Answers, Frames, Refusal, Told};
 use super::framing::{Framing, Place};
 
 /// What stands in for a message that was refused.
@@ -106,6 +106,10 @@ impl Exchange {
                 conn.moved();
             }
             Told::Malformed => counts.malformed.with_label_values(&["h2"]).inc(),
+            Told::TooLarge => {
+                frames.too_large();
+                counts.abuse.with_label_values(&[Abuse::HeaderList.label()]).inc();
+            }
             // The parser's leave is our doing.
             Told::Abused(_) if refused.is_some() => {}
             Told::Abused(abuse) => counts.abuse.with_label_values(&[abuse.label()]).inc(),

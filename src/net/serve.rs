@@ -71,6 +71,8 @@ pub struct Protocol {
 const LEAVE: Duration = Duration::from_secs(1);
 /// Bytes of one connection's read and write buffers, each.
 const BUFFER: usize = 256 * 1024;
+/// Bytes of one HTTP/2 stream that wait to be written; there are many streams.
+const STREAM_BUFFER: usize = 64 * 1024;
 
 impl Protocol {
     /// Serves a connection until it ends, or, once `drain` is called, until what it is doing is done.
@@ -188,7 +190,7 @@ impl Protocol {
             .max_pending_accept_reset_streams(self.pending_resets)
             .max_local_error_reset_streams(self.client_errors)
             .max_header_list_size(u32::try_from(self.head.fields).unwrap_or(u32::MAX))
-            .max_send_buf_size(BUFFER)
+            .max_send_buf_size(STREAM_BUFFER)
             .keep_alive_interval(self.times.idle)
             .keep_alive_timeout(self.times.header);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));

@@ -53,6 +53,7 @@ async fn what_costs_a_client_nothing_is_bounded() {
     let (stand, key) = super::start(&held.url, limits, "").await;
     let score = Fields::score(&key);
     let (one, two, three) = (score.clone(), score.clone(), score.clone());
+    let large = [score.block(), vec![0x90; 1_500]].concat();
     let open = score.open(1);
     // The settings and the acknowledgement of the gateway's own are two.
     let control = |case, again: fn(u32) -> Vec<u8>| Flood {
@@ -109,6 +110,14 @@ async fn what_costs_a_client_nothing_is_bounded() {
                 fields.add("content-length", "1");
                 fields.with(id(number), "{}")
             }),
+            may: 25,
+            code: ENHANCE_YOUR_CALM,
+            reason: "errors",
+        },
+        Flood {
+            case: "lists of fields that are too large",
+            first: Vec::new(),
+            again: Box::new(move |number| frame(HEADERS, END_HEADERS | END_STREAM, id(number), &large)),
             may: 25,
             code: ENHANCE_YOUR_CALM,
             reason: "errors",
