@@ -182,10 +182,7 @@ fn protocol(settings: &Settings, tls: Option<&Tls>, metrics: &Metrics) -> Result
             control: limits.http2_control_frames,
             continuations: limits.http2_continuations,
         },
-        frame_counts: FrameCounts {
-            abuse: metrics.h2_abuse.clone(),
-            malformed: metrics.bad_request.clone(),
-        },
+        frame_counts: FrameCounts { abuse: metrics.h2_abuse.clone(), malformed: metrics.bad_request.clone() },
         slow_client: metrics.slow_client.clone(),
     })
 }

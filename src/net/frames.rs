@@ -234,7 +234,9 @@ impl Frames {
             DATA if head.length > 0 => self.moved(head.length),
             // The last one of a body is the only one that has a use.
             DATA if head.has(END_STREAM) => {}
-            RST_STREAM if !self.resets.add(now, self.limits.resets) => return Err(Refusal::Abuse(Abuse::Resets)),
+            RST_STREAM if !self.resets.add(now, self.limits.resets) => {
+                return Err(Refusal::Abuse(Abuse::Resets));
+            }
             RST_STREAM => {}
             _ if !self.control.add(now, self.limits.control) => return Err(Refusal::Abuse(Abuse::Control)),
             _ => {}
@@ -280,12 +282,13 @@ pub struct Answers {
     noted: usize,
 }
 
-impl Answers {
-    /// At the start of a connection.
-    pub fn new() -> Answers {
+impl Default for Answers {
+    fn default() -> Answers {
         Answers { head: [0; HEAD], have: 0, left: 0, note: [0; NOTE], noted: 0 }
     }
+}
 
+impl Answers {
     /// Looks at bytes that were sent and tells what they say.
     pub fn advance(&mut self, bytes: &[u8], mut tell: impl FnMut(Told)) {
         let mut rest = bytes;
@@ -297,9 +300,8 @@ impl Answers {
             };
             let (piece, after) = rest.split_at(want.min(rest.len()));
             rest = after;
-            let kept = target.map_or(0, |target| {
-                target.iter_mut().zip(piece).map(|(to, from)| *to = *from).count()
-            });
+            let kept =
+                target.map_or(0, |target| target.iter_mut().zip(piece).map(|(to, from)| *to = *from).count());
             if self.have < HEAD {
                 self.have += kept;
                 if self.have < HEAD {
@@ -341,8 +343,8 @@ impl Answers {
 }
 
 fn malformed(code: u32) -> Option<Told> {
-    let wrong =
-        [PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, COMPRESSION_ERROR].contains(&code);
+    let wrong = [PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, COMPRESSION_ERROR]
+        .contains(&code);
     wrong.then_some(Told::Malformed)
 }
 

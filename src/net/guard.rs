@@ -80,7 +80,7 @@ pub struct Exchange {
 impl Exchange {
     /// At the start of a connection.
     pub fn new(frames: Frames, counts: FrameCounts) -> Exchange {
-        Exchange { frames, answers: Answers::new(), counts, refused: None }
+        Exchange { frames, answers: Answers::default(), counts, refused: None }
     }
 
     /// Follows what the client sends; gives how many bytes may pass.

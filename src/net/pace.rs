@@ -42,7 +42,8 @@ where
 {
     fn execute(&self, stream: F) {
         let since = Since::default();
-        let watched = Watched { stream: Box::pin(stream), since: since.clone(), streams: self.clone(), timer: None };
+        let watched =
+            Watched { stream: Box::pin(stream), since: since.clone(), streams: self.clone(), timer: None };
         tokio::spawn(SINCE.scope(since, watched));
     }
 }

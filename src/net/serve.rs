@@ -181,7 +181,8 @@ impl Protocol {
             let (service, conn) = (service.clone(), shared.clone());
             async move { Ok::<_, Infallible>(service.answer(&conn, request).await.map(Paced::new)) }
         });
-        let mut builder = http2::Builder::new(Streams { stall: self.times.stall, slow_client: self.slow_client.clone() });
+        let mut builder =
+            http2::Builder::new(Streams { stall: self.times.stall, slow_client: self.slow_client.clone() });
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.streams)

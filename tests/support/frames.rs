@@ -118,6 +118,12 @@ impl Fields {
         self
     }
 
+    /// Puts one in front of all others.
+    pub fn first(&mut self, name: &str, value: &str) -> &mut Fields {
+        self.0.insert(0, (name.into(), value.into()));
+        self
+    }
+
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Fields {
         for (_, old) in self.0.iter_mut().filter(|(found, _)| found == name.as_bytes()) {
             *old = value.as_ref().to_vec();

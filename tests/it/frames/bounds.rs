@@ -46,12 +46,8 @@ struct Flood {
     reason: &'static str,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_costs_a_client_nothing_is_bounded() {
-    let limits = "{ http2_control_frames: 50, http2_resets: 30, http2_client_errors: 25, http2_pending_resets: 20 }";
-    let held = Holding::named("blue").await;
-    let (stand, key) = super::start(&held.url, limits, "").await;
-    let score = Fields::score(&key);
+/// Everything that a client might do over and over.
+fn floods(score: &Fields) -> Vec<Flood> {
     let (one, two, three) = (score.clone(), score.clone(), score.clone());
     let large = [score.block(), vec![0x90; 1_500]].concat();
     let open = score.open(1);
@@ -65,7 +61,7 @@ async fn what_costs_a_client_nothing_is_bounded() {
         reason: "control",
     };
     let id = |number: u32| 2 * number + 3;
-    let floods = [
+    vec![
         control("pings", |_| frame(PING, 0, 0, [0; 8])),
         control("answers to pings that nobody sent", |_| frame(PING, ACK, 0, [0; 8])),
         control("settings", |_| settings(&[])),
@@ -132,8 +128,17 @@ async fn what_costs_a_client_nothing_is_bounded() {
             code: ENHANCE_YOUR_CALM,
             reason: "errors",
         },
-    ];
-    for flood in floods {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_costs_a_client_nothing_is_bounded() {
+    let limits =
+        "{ http2_control_frames: 50, http2_resets: 30, http2_client_errors: 25, http2_pending_resets: 20 }";
+    let held = Holding::named("blue").await;
+    let (stand, key) = super::start(&held.url, limits, "").await;
+    let score = Fields::score(&key);
+    for flood in floods(&score) {
         let Flood { case, first, again, may, code, reason } = flood;
         let metric = format!("scoregate_security_h2_abuse{{reason=\"{reason}\"}}");
         let before = stand.metric(&metric).await;
@@ -152,7 +157,10 @@ async fn what_costs_a_client_nothing_is_bounded() {
         }
         assert_eq!(wire.leave().await, Some(code), "{case}: after {said}");
         assert!(said > may, "{case}: ended after {said}, not more than {may}");
-        assert!((stand.metric(&metric).await - before - 1.0).abs() < 0.5, "{case} is not counted as {reason}");
+        assert!(
+            (stand.metric(&metric).await - before - 1.0).abs() < 0.5,
+            "{case} is not counted as {reason}"
+        );
     }
     held.go.send(true).unwrap();
     until("nothing is in flight", async || {
@@ -170,8 +178,10 @@ async fn what_moves_something_earns_frames_that_do_not() {
     for round in 0..50 {
         let id = 2 * round + 1;
         let ping = frame(PING, 0, 0, [0; 8]);
-        wire.say([ping.repeat(2), window_update(0, 1), window_update(0, 1), world.score().with(id, "{}")].concat())
-            .await;
+        wire.say(
+            [ping.repeat(2), window_update(0, 1), window_update(0, 1), world.score().with(id, "{}")].concat(),
+        )
+        .await;
         assert_eq!(world.got(&mut wire, id).await, Status(200), "round {round}");
     }
     assert!(wire.settle().await);
@@ -203,7 +213,8 @@ async fn lists_of_fields_are_bounded() {
         fields.block()
     };
     let bomb = |times: usize| {
-        [world.score().block(), kept_field("x-bomb", "a".repeat(4_000)), table_field(62).repeat(times)].concat()
+        [world.score().block(), kept_field("x-bomb", "a".repeat(4_000)), table_field(62).repeat(times)]
+            .concat()
     };
     let pieces = |block: &[u8], size: usize| {
         let mut chunks = block.chunks(size).peekable();
@@ -226,15 +237,40 @@ async fn lists_of_fields_are_bounded() {
         ("a field beyond the bound", pieces(&with(1, 25_000), 16_384), Status(431), None),
         ("sixty thousand bytes", pieces(&with(60, 950), 16_384), Status(200), None),
         ("seventy thousand bytes", pieces(&with(70, 950), 16_384), Status(431), Some("header_list")),
-        ("two hundred thousand bytes", pieces(&with(80, 2_500), 16_384), Leave(ENHANCE_YOUR_CALM), Some("continuation")),
+        (
+            "two hundred thousand bytes",
+            pieces(&with(80, 2_500), 16_384),
+            Leave(ENHANCE_YOUR_CALM),
+            Some("continuation"),
+        ),
         ("a table's field fifteen times", pieces(&bomb(14), 16_384), Status(200), None),
         ("a table's field forty times", pieces(&bomb(40), 16_384), Status(431), Some("header_list")),
-        ("a table's field a thousand times", pieces(&bomb(1_000), 16_384), Leave(ENHANCE_YOUR_CALM), Some("header_list")),
-        ("one-byte fields by the thousand", pieces(&[world.score().block(), vec![0x90; 60_000]].concat(), 16_384), Leave(ENHANCE_YOUR_CALM), Some("header_list")),
+        (
+            "a table's field a thousand times",
+            pieces(&bomb(1_000), 16_384),
+            Leave(ENHANCE_YOUR_CALM),
+            Some("header_list"),
+        ),
+        (
+            "one-byte fields by the thousand",
+            pieces(&[world.score().block(), vec![0x90; 60_000]].concat(), 16_384),
+            Leave(ENHANCE_YOUR_CALM),
+            Some("header_list"),
+        ),
         ("in five pieces", pieces(&with(1, 10), 40), Status(200), None),
         ("empty pieces without an end", endless(b""), Leave(ENHANCE_YOUR_CALM), Some("continuation")),
-        ("pieces without an end", endless(&field("x-a", "a")), Leave(ENHANCE_YOUR_CALM), Some("continuation")),
-        ("a string without an end", endless(&[0, 0x7f, 0xff, 0xff, 0x7f, b'a']), Leave(ENHANCE_YOUR_CALM), Some("continuation")),
+        (
+            "pieces without an end",
+            endless(&field("x-a", "a")),
+            Leave(ENHANCE_YOUR_CALM),
+            Some("continuation"),
+        ),
+        (
+            "a string without an end",
+            endless(&[0, 0x7f, 0xff, 0xff, 0x7f, b'a']),
+            Leave(ENHANCE_YOUR_CALM),
+            Some("continuation"),
+        ),
     ] {
         let before = world.blue.count();
         let counted = match reason {

@@ -194,8 +194,10 @@ async fn a_client_that_reads_nothing_is_left() {
     let (stand, key) = super::start(&url, "{ write_stall: 500ms }", "").await;
     let mut wire = Wire::with(stand.gateway.data, &[(1, 0), (4, 0x7fff_ffff)]).await;
     wire.say([window_update(0, 0x7fff_0000), Fields::score(&key).alone(1)].concat()).await;
-    until("it is left", async || stand.metric("scoregate_security_slow_client{reason=\"write\"}").await > 0.5)
-        .await;
+    until("it is left", async || {
+        stand.metric("scoregate_security_slow_client{reason=\"write\"}").await > 0.5
+    })
+    .await;
     until("nothing is in flight", async || {
         stand.metric("scoregate_requests_in_flight{deployment=\"blue\"").await < 0.5
     })

@@ -19,22 +19,38 @@ const FRAMES: &[Case] = &[
     ("HEADERS on no stream", |f| f.alone(0), LEAVE),
     ("HEADERS on a stream of the server's", |f| f.alone(2), LEAVE),
     ("HEADERS on an older stream", |f| [f.open(3), f.alone(1)].concat(), LEAVE),
-    ("HEADERS that depend on themselves", |f| {
-        frame(HEADERS, 0x25, 1, [&[0, 0, 0, 1, 16][..], &f.block()].concat())
-    }, Reset(PROTOCOL_ERROR)),
-    ("HEADERS with a priority", |f| frame(HEADERS, 0x25, 1, [&[0, 0, 0, 0, 16][..], &f.block()].concat()), Status(200)),
+    (
+        "HEADERS that depend on themselves",
+        |f| frame(HEADERS, 0x25, 1, [&[0, 0, 0, 1, 16][..], &f.block()].concat()),
+        Reset(PROTOCOL_ERROR),
+    ),
+    (
+        "HEADERS with a priority",
+        |f| frame(HEADERS, 0x25, 1, [&[0, 0, 0, 0, 16][..], &f.block()].concat()),
+        Status(200),
+    ),
     ("HEADERS padded beyond their frame", |_| frame(HEADERS, END_HEADERS | PADDED, 1, [200, 0]), LEAVE),
-    ("another frame within a block", |f| [frame(HEADERS, 1, 1, f.block()), frame(PING, 0, 0, [0; 8])].concat(), LEAVE),
+    (
+        "another frame within a block",
+        |f| [frame(HEADERS, 1, 1, f.block()), frame(PING, 0, 0, [0; 8])].concat(),
+        LEAVE,
+    ),
     ("DATA within a block", |f| [frame(HEADERS, 0, 1, f.block()), frame(DATA, 1, 1, "{}")].concat(), LEAVE),
     ("CONTINUATION of nothing", |_| frame(CONTINUATION, END_HEADERS, 1, ""), LEAVE),
-    ("CONTINUATION of another stream", |f| {
-        [frame(HEADERS, 1, 1, f.block()), frame(CONTINUATION, END_HEADERS, 3, "")].concat()
-    }, LEAVE),
-    ("a block in two frames", |f| {
-        let block = f.block();
-        let (first, rest) = block.split_at(10);
-        [frame(HEADERS, END_STREAM, 1, first), frame(CONTINUATION, END_HEADERS, 1, rest)].concat()
-    }, Status(200)),
+    (
+        "CONTINUATION of another stream",
+        |f| [frame(HEADERS, 1, 1, f.block()), frame(CONTINUATION, END_HEADERS, 3, "")].concat(),
+        LEAVE,
+    ),
+    (
+        "a block in two frames",
+        |f| {
+            let block = f.block();
+            let (first, rest) = block.split_at(10);
+            [frame(HEADERS, END_STREAM, 1, first), frame(CONTINUATION, END_HEADERS, 1, rest)].concat()
+        },
+        Status(200),
+    ),
     ("RST_STREAM on no stream", |_| reset(0, CANCEL), LEAVE),
     ("RST_STREAM on a stream that never was", |_| reset(1, CANCEL), LEAVE),
     ("RST_STREAM of another size", |f| [f.open(1), frame(RST_STREAM, 0, 1, [0; 3])].concat(), LEAVE),
@@ -50,9 +66,11 @@ const FRAMES: &[Case] = &[
     ("WINDOW_UPDATE by nothing", |_| window_update(0, 0), LEAVE),
     ("WINDOW_UPDATE of a stream by nothing", |f| [f.open(1), window_update(1, 0)].concat(), LEAVE),
     ("WINDOW_UPDATE beyond all bounds", |_| window_update(0, 0x7fff_ffff), Leave(FLOW_CONTROL_ERROR)),
-    ("WINDOW_UPDATE of a stream beyond all bounds", |f| {
-        [f.open(1), window_update(1, 0x7fff_ffff)].concat()
-    }, Reset(FLOW_CONTROL_ERROR)),
+    (
+        "WINDOW_UPDATE of a stream beyond all bounds",
+        |f| [f.open(1), window_update(1, 0x7fff_ffff)].concat(),
+        Reset(FLOW_CONTROL_ERROR),
+    ),
     ("WINDOW_UPDATE on a stream that never was", |_| window_update(1, 1), LEAVE),
     ("WINDOW_UPDATE of another size", |_| frame(WINDOW_UPDATE, 0, 0, [0; 3]), LEAVE),
     ("PRIORITY on no stream", |_| frame(PRIORITY, 0, 0, [0; 5]), LEAVE),
@@ -64,9 +82,11 @@ const FRAMES: &[Case] = &[
     ("an index beyond the table", |_| frame(HEADERS, 5, 1, table_field(99)), LEAVE),
     ("index 0", |_| frame(HEADERS, 5, 1, table_field(0)), LEAVE),
     ("half a block", |f| frame(HEADERS, 5, 1, &f.block()[..20]), LEAVE),
-    ("a table larger than allowed", |f| {
-        frame(HEADERS, 5, 1, [&[0x3f, 0xff, 0xff, 0x03][..], &f.block()].concat())
-    }, LEAVE),
+    (
+        "a table larger than allowed",
+        |f| frame(HEADERS, 5, 1, [&[0x3f, 0xff, 0xff, 0x03][..], &f.block()].concat()),
+        LEAVE,
+    ),
     ("a number without an end", |_| frame(HEADERS, 5, 1, [0xff; 32]), LEAVE),
     ("Huffman's code of nothing", |_| frame(HEADERS, 5, 1, [0, 0x84, 0xff, 0xff, 0xff, 0xff, 0]), LEAVE),
 ];

@@ -14,8 +14,10 @@ async fn over_tls_the_same_is_so() {
     std::fs::write(&private, made.signing_key.serialize_pem()).unwrap();
     std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let blue = Instance::named("blue").await;
-    let plan = Plan::endpoint("key", &[&blue.url]).set("limits", "{ http2_control_frames: 50, header_time: 2s }");
-    let tls = format!("tls: {{ certificate: {}, private_key: {} }}", certificate.display(), private.display());
+    let plan =
+        Plan::endpoint("key", &[&blue.url]).set("limits", "{ http2_control_frames: 50, header_time: 2s }");
+    let tls =
+        format!("tls: {{ certificate: {}, private_key: {} }}", certificate.display(), private.display());
     let stand = Stand::start(plan.data_plane(&tls)).await;
     let key = stand.keys("my-ep").await.0;
     let world = World { stand, blue, key };
@@ -68,7 +70,10 @@ async fn nobody_is_upgraded_to_http2() {
     );
     let hello = [PREFACE, &settings(USUAL), &world.score().alone(3)].concat();
     for (number, (fields, label)) in [
-        ("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", "h2c"),
+        (
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+            "h2c",
+        ),
         ("Connection: Upgrade\r\nUpgrade: h2c\r\n", "h2c"),
         ("HTTP2-Settings: AAMAAABkAAQAAP__\r\n", "h2c"),
         ("Connection: Upgrade\r\nUpgrade: websocket, H2C\r\n", "h2c"),
