@@ -143,7 +143,7 @@ async fn talkative(bytes: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_which_nothing_is_taken_ends_and_the_others_go_on() {
     let url = talkative(100_000).await;
-    let (stand, key) = super::start(&url, "{ write_stall: 500ms }", "").await;
+    let (stand, key) = super::start(&url, "{ write_stall: 2s }", "").await;
     let score = Fields::score(&key);
     for (case, window) in [("a closed window", 0), ("a window for some of it", 20_000)] {
         let mut wire = Wire::with(stand.gateway.data, &[(1, 0), (4, window)]).await;
@@ -151,13 +151,13 @@ async fn a_stream_of_which_nothing_is_taken_ends_and_the_others_go_on() {
         wire.say([score.alone(1), score.alone(3), window_update(0, 1 << 20)].concat()).await;
         // The second one is taken little by little, for longer than the first may stand.
         let mut taken = 0;
-        for _ in 0..6 {
-            wire.say(window_update(3, 12_000)).await;
-            taken += 12_000;
+        for _ in 0..8 {
+            wire.say(window_update(3, 9_000)).await;
+            taken += 9_000;
             while wire.streams.get(&3).map_or(0, |outcome| outcome.body.len()) < taken + window as usize {
                 wire.next().await.expect("the connection goes on");
             }
-            pause(200).await;
+            pause(400).await;
         }
         assert_eq!(wire.hear(1).await.reset, Some(CANCEL), "{case}");
         assert_eq!(wire.streams[&1].body.len(), window as usize, "{case}");
