@@ -26,7 +26,7 @@ struct Ground {
 #[derive(Default)]
 struct Spent {
     frames: AtomicUsize,
-    /// Connections that the gateway ended with GOAWAY, and without a word.
+    /// Connections, or all of their streams, that the gateway ended with a word of its own, and without one.
     left: AtomicUsize,
     cut: AtomicUsize,
 }
@@ -104,7 +104,7 @@ impl Ground {
         let abused = self.abuses().await - abused;
         let count = |number: &AtomicUsize| number.load(Ordering::SeqCst);
         println!(
-            "{name}: {attackers} attackers, {} frames in {took:.1?}, ended by GOAWAY {}, cut {}, counted {abused}; \
+            "{name}: {attackers} attackers, {} frames in {took:.1?}, ended with a word {}, without {}, counted {abused}; \
              good client: {asked} requests, {failed} failed, slowest {slowest:.0?}; memory {:+} KiB",
             count(&spent.frames),
             count(&spent.left),
