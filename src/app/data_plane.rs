@@ -16,7 +16,9 @@ use crate::gate::{Counts, Gate};
 use crate::identity::issuer::Plane;
 use crate::identity::token::TokenVerifier;
 use crate::net::conn::ConnTimes;
+use crate::net::frames::FrameLimits;
 use crate::net::framing::HeadLimits;
+use crate::net::guard::FrameCounts;
 use crate::net::listener::Admission;
 use crate::net::serve::Protocol;
 use crate::proxy::{Pipeline, Rules};
@@ -191,6 +193,13 @@ fn protocol(settings: &Settings, certificates: Option<&Followed>, metrics: &Metr
         connection_window: limits.http2_connection_window,
         pending_resets: limits.http2_pending_resets,
         client_errors: limits.http2_client_errors,
+        frames: FrameLimits {
+            resets: limits.http2_resets,
+            errors: u32::try_from(limits.http2_client_errors).unwrap_or(u32::MAX),
+            control: limits.http2_control_frames,
+            continuations: limits.http2_continuations,
+        },
+        frame_counts: FrameCounts { abuse: metrics.h2_abuse.clone(), malformed: metrics.bad_request.clone() },
         slow_client: metrics.slow_client.clone(),
         proxy_refused: metrics.proxy_refused.clone(),
     }

@@ -28,8 +28,10 @@ pub struct Conn {
     busy: AtomicU64,
     /// Their ends at the latest, in milliseconds since `opened`; 0 for a slot that is free.
     latest: Mutex<Vec<u64>>,
-    /// Streams come one beside the other, and no head is followed.
-    multiplexed: AtomicBool,
+    /// Milliseconds since `opened` since which an HTTP/2 client owes settings or the rest of a head, plus one; 0 if it does not.
+    heading: AtomicU64,
+    /// The client was asked to leave.
+    leaving: AtomicBool,
     refused: Mutex<Option<(u64, Violation)>>,
     server_name: OnceLock<String>,
 }
@@ -111,7 +113,8 @@ impl Conn {
             begun: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             latest: Mutex::default(),
-            multiplexed: AtomicBool::new(false),
+            heading: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
             refused: Mutex::new(None),
             server_name: OnceLock::new(),
         }
@@ -126,7 +129,8 @@ impl Conn {
         self.server_name.get()
     }
 
-    fn now(&self) -> u64 {
+    /// Milliseconds since the connection was opened.
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -138,17 +142,55 @@ impl Conn {
         }
     }
 
+    /// Streams come one beside the other: a head may be on its way while requests are worked on. The first thing that is
+    /// owed counts from accept.
     pub(super) fn multiplex(&self) {
-        self.multiplexed.store(true, Ordering::Relaxed);
+        self.enter(Phase::Idle);
+        self.heading.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether an HTTP/2 client owes settings or the rest of a head.
+    pub(super) fn heading(&self, owes: bool) {
+        self.mark(&self.heading, owes);
     }
 
     pub(super) fn stall(&self, stalled: bool) {
-        let was = self.stalled.load(Ordering::Relaxed);
-        if stalled && was == 0 {
-            self.stalled.store(self.now() + 1, Ordering::Relaxed);
-        } else if !stalled && was != 0 {
-            self.stalled.store(0, Ordering::Relaxed);
+        self.mark(&self.stalled, stalled);
+    }
+
+    /// Notes since when something is so.
+    fn mark(&self, since: &AtomicU64, is: bool) {
+        let was = since.load(Ordering::Relaxed) != 0;
+        if is != was {
+            since.store(if is { self.now() + 1 } else { 0 }, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that the client is asked to leave.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests are being answered.
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Something of an answer was sent. The last of it may be on its way long after the request is over.
+    pub(super) fn moved(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether it has been between two requests for so long.
+    pub(super) fn idles(&self, time: Duration) -> bool {
+        let idle = self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 && !self.is_busy();
+        let idle = idle && self.heading.load(Ordering::Relaxed) == 0;
+        let since = Duration::from_millis(self.since.load(Ordering::Relaxed));
+        idle && self.opened.elapsed().saturating_sub(since) >= time
     }
 
     pub(super) fn refuse(&self, number: u64, violation: Violation) {
@@ -159,9 +201,6 @@ impl Conn {
     pub fn begin(&self) -> Option<Violation> {
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         self.busy.fetch_add(1, Ordering::Relaxed);
-        if self.multiplexed.load(Ordering::Relaxed) {
-            self.enter(Phase::Idle);
-        }
         self.refused.lock().filter(|(refused, _)| *refused == number).map(|(_, violation)| violation)
     }
 
@@ -204,15 +243,19 @@ impl Conn {
         if self.latest.lock().iter().any(|end| (1..=now).contains(end)) {
             return Err(Overdue::Stalled);
         }
+        let heading = match self.heading.load(Ordering::Relaxed) {
+            0 => times.header,
+            since => left(since - 1, times.header).ok_or(Overdue::Head)?,
+        };
         let since = self.since.load(Ordering::Relaxed);
-        let busy = self.busy.load(Ordering::Relaxed) > 0;
         let phase = match self.phase.load(Ordering::Relaxed) {
-            _ if busy => times.header.min(times.idle),
+            _ if self.is_busy() => times.header.min(times.idle),
             1 => left(since, times.header).ok_or(Overdue::Head)?,
             // The request is over and the rest of its body is nobody's.
             2 => left(since, times.header.min(times.idle)).ok_or(Overdue::Idle)?,
             _ => left(since, times.idle).ok_or(Overdue::Idle)?,
         };
-        Ok(stalled.min(phase).max(Duration::from_millis(5)))
+        // A head may begin at any time, so that nobody sleeps for longer than one may take.
+        Ok(stalled.min(phase).min(heading).max(Duration::from_millis(5)))
     }
 }

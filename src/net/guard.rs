@@ -1,7 +1,9 @@
 //! The guard between a socket and hyper's parser: bytes pass only once they are beyond doubt.
 //!
 //! When a message breaks a rule, a harmless request takes its place, so that the refusal is answered, recorded and
-//! counted by the ordinary way, after the answers to whatever came before; then the connection ends.
+//! counted by the ordinary way, after the answers to whatever came before; then the connection ends. Of HTTP/2 only the
+//! frames' heads are followed; when there are too many, a header block without an end takes their place, to which the
+//! parser's answer is GOAWAY.
 
 use std::future::Future;
 use std::io;
@@ -11,14 +13,22 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::conn::{Conn, Phase};
+use super::frames::{Abuse, Answers, Frames, Refusal, Told};
 use super::framing::{Framing, Place};
 
 /// What stands in for a message that was refused.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+/// What stands in for frames that were refused: a header block begins, and goes on for as long as the parser reads.
+const BLOCK: [u8; 9] = [0, 0, 0, 1, 0, 0, 0, 0, 1];
+const BLOCK_STREAM: u32 = 1;
+const MORE: [u8; 5] = [0, 0, 0, 9, 0];
+/// How many pieces of it are made at a time.
+const PIECES: usize = 16;
 /// What is still taken from a client that goes on sending after its answer, and for how long.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -40,12 +50,85 @@ pub struct Guard<I> {
 enum Mode {
     /// HTTP/1: every byte is followed.
     Strict(Framing),
-    /// HTTP/2, which has frames of its own.
-    Open,
+    /// HTTP/2: frames are counted.
+    Frames(Box<Exchange>),
     /// A head broke a rule: nothing more is read.
     Refused,
     /// A body broke a rule: reading on is an error.
     Broken,
+}
+
+/// Counts what HTTP/2 clients do.
+#[derive(Debug, Clone)]
+pub struct FrameCounts {
+    /// What they may not do so often.
+    pub abuse: IntCounterVec,
+    /// What is not sound.
+    pub malformed: IntCounterVec,
+}
+
+/// Both directions of an HTTP/2 connection.
+#[derive(Debug)]
+pub struct Exchange {
+    frames: Frames,
+    answers: Answers,
+    counts: FrameCounts,
+    /// What was refused: the parser is to take its leave.
+    refused: Option<Refusal>,
+}
+
+impl Exchange {
+    /// At the start of a connection.
+    pub fn new(frames: Frames, counts: FrameCounts) -> Exchange {
+        Exchange { frames, answers: Answers::default(), counts, refused: None }
+    }
+
+    /// Follows what the client sends; gives how many bytes may pass.
+    fn came(&mut self, bytes: &[u8], now: u64) -> usize {
+        let mut passed = 0;
+        if self.refused.is_none()
+            && let Err(refusal) = self.frames.advance(bytes, now, &mut passed)
+        {
+            self.refused = Some(refusal);
+            if let Refusal::Abuse(abuse) = refusal {
+                self.counts.abuse.with_label_values(&[abuse.label()]).inc();
+            }
+        }
+        passed
+    }
+
+    /// Follows what was sent to the client.
+    fn went(&mut self, bytes: &[u8], conn: &Conn) {
+        let Exchange { frames, answers, counts, refused } = self;
+        answers.advance(bytes, |told| match told {
+            Told::Moved(length) => {
+                frames.moved(length);
+                conn.moved();
+            }
+            Told::Malformed => counts.malformed.with_label_values(&["h2"]).inc(),
+            Told::TooLarge => {
+                frames.too_large();
+                counts.abuse.with_label_values(&[Abuse::HeaderList.label()]).inc();
+            }
+            // The parser's leave is our doing.
+            Told::Abused(_) if refused.is_some() => {}
+            Told::Abused(abuse) => counts.abuse.with_label_values(&[abuse.label()]).inc(),
+        });
+    }
+
+    /// What the parser reads instead of what was refused, until it has had enough. A block that was never begun is
+    /// an error of the protocol, and one without an end is too much.
+    fn stand_in(&mut self, held: &mut BytesMut) {
+        let stream = self.frames.block().unwrap_or(BLOCK_STREAM);
+        if self.frames.block().is_none() && self.refused != Some(Refusal::NoSettings) {
+            held.extend_from_slice(&BLOCK);
+            self.frames.begin_block(BLOCK_STREAM);
+        }
+        for _ in 0..PIECES {
+            held.extend_from_slice(&MORE);
+            held.extend_from_slice(&stream.to_be_bytes());
+        }
+    }
 }
 
 impl<I> Guard<I> {
@@ -56,18 +139,24 @@ impl<I> Guard<I> {
         guard
     }
 
-    /// Lets everything pass, first these bytes.
-    pub fn open(io: I, conn: Arc<Conn>, first: BytesMut) -> Guard<I> {
-        let free = first.len();
+    /// Follows an HTTP/2 connection of which these bytes were read already.
+    pub fn frames(io: I, conn: Arc<Conn>, exchange: Exchange, first: BytesMut) -> Guard<I> {
         conn.multiplex();
-        Guard { io, conn, mode: Mode::Open, held: first, free, linger: None }
+        let mode = Mode::Frames(Box::new(exchange));
+        let mut guard = Guard { io, conn, mode, held: first, free: 0, linger: None };
+        guard.follow_held();
+        guard
     }
 
     /// Follows bytes; gives how many of them may pass.
     fn follow(mode: &mut Mode, conn: &Conn, bytes: &[u8]) -> usize {
         let framing = match mode {
             Mode::Strict(framing) => framing,
-            Mode::Open => return bytes.len(),
+            Mode::Frames(exchange) => {
+                let passed = exchange.came(bytes, conn.now());
+                conn.heading(exchange.frames.in_head());
+                return passed;
+            }
             Mode::Refused | Mode::Broken => return 0,
         };
         let mut passed = 0;
@@ -95,13 +184,20 @@ impl<I> Guard<I> {
         self.stand_in();
     }
 
-    /// Once a head was refused, what follows it is replaced.
+    /// Once something was refused, what follows is replaced.
     fn stand_in(&mut self) {
-        if matches!(self.mode, Mode::Refused) {
-            self.held.truncate(self.free);
-            self.held.extend_from_slice(STAND_IN);
-            self.free = self.held.len();
+        match &mut self.mode {
+            Mode::Refused => {
+                self.held.truncate(self.free);
+                self.held.extend_from_slice(STAND_IN);
+            }
+            Mode::Frames(exchange) if exchange.refused.is_some() => {
+                self.held.truncate(self.free);
+                exchange.stand_in(&mut self.held);
+            }
+            Mode::Strict(_) | Mode::Frames(_) | Mode::Broken => return,
         }
+        self.free = self.held.len();
     }
 
     fn release(&mut self, buf: &mut ReadBuf<'_>) {
@@ -127,7 +223,7 @@ impl<I: AsyncRead + Unpin> Guard<I> {
         if passed == fresh.len() {
             return Poll::Ready(Ok(Progress::Done));
         }
-        if matches!(self.mode, Mode::Strict(_)) {
+        if matches!(self.mode, Mode::Strict(_) | Mode::Frames(_)) {
             self.held.extend_from_slice(fresh.get(passed..).unwrap_or_default());
         }
         buf.set_filled(before + passed);
@@ -164,7 +260,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                 // The answer to the stand-in ends the connection.
                 Mode::Refused => return Poll::Pending,
                 Mode::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                Mode::Strict(_) | Mode::Open => {}
+                Mode::Frames(ref exchange) if exchange.refused.is_some() => {
+                    guard.stand_in();
+                    continue;
+                }
+                Mode::Strict(_) | Mode::Frames(_) => {}
             }
             let progress =
                 if guard.held.is_empty() { guard.read_through(cx, buf) } else { guard.read_on(cx) };
@@ -179,6 +279,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
     fn written<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.conn.stall(result.is_pending());
         result
+    }
+
+    /// Follows the first so many bytes of what was to be sent.
+    fn sent<'a>(&mut self, count: &Poll<io::Result<usize>>, bufs: impl Iterator<Item = &'a [u8]>) {
+        let (Mode::Frames(exchange), Poll::Ready(Ok(count))) = (&mut self.mode, count) else { return };
+        let mut left = *count;
+        for buf in bufs {
+            let taken = left.min(buf.len());
+            exchange.went(buf.get(..taken).unwrap_or_default(), &self.conn);
+            left -= taken;
+        }
     }
 
     /// Takes what the client still sends, within bounds: closing over unread bytes would make the
@@ -202,6 +313,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guard<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.sent(&result, std::iter::once(buf));
         self.written(result)
     }
 
@@ -211,6 +323,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.sent(&result, bufs.iter().map(|buf| &**buf));
         self.written(result)
     }
 
@@ -229,7 +342,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
         }
         let unread = match &self.mode {
             Mode::Strict(framing) => framing.place() == Place::Body || !self.held.is_empty(),
-            Mode::Open => false,
+            // Whoever was not asked to leave may still be sending.
+            Mode::Frames(_) => !self.conn.is_leaving(),
             Mode::Refused | Mode::Broken => true,
         };
         if unread {

@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -22,16 +22,18 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::conn::{Conn, ConnTimes, Overdue};
+use super::frames::{FrameLimits, Frames, PREFACE};
 use super::framing::{Framing, HeadLimits};
-use super::guard::Guard;
+use super::guard::{Exchange, FrameCounts, Guard};
 use super::listener::Place;
+use super::pace::{Paced, Streams};
 use super::proxy_protocol::{self, Introduced};
 use super::tls::Certificates;
 
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
     /// The body of its responses.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
     /// Answers one request of a connection.
     fn answer(
         self: &Arc<Self>,
@@ -63,20 +65,24 @@ pub struct Protocol {
     pub pending_resets: usize,
     /// HTTP/2: stream errors that a client makes.
     pub client_errors: usize,
+    /// HTTP/2: frames that a client sends.
+    pub frames: FrameLimits,
+    /// HTTP/2: counts clients that send what they may not.
+    pub frame_counts: FrameCounts,
     /// Counts clients that were too slow.
     pub slow_client: IntCounterVec,
     /// Counts proxies that did not introduce their client.
     pub proxy_refused: IntCounterVec,
 }
 
-/// The client connection preface of HTTP/2 (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a TLS client begins with (RFC 8446 section 5.1); no method does.
 const HANDSHAKE: u8 = 0x16;
 /// Time for an idle client to take its leave.
 const LEAVE: Duration = Duration::from_secs(1);
 /// Bytes of one connection's read and write buffers, each.
 const BUFFER: usize = 256 * 1024;
+/// Bytes of one HTTP/2 stream that wait to be written; there are many streams.
+const STREAM_BUFFER: usize = 64 * 1024;
 
 impl Protocol {
     /// Serves a connection until it ends, or, once `drain` is called, until what it is doing is done.
@@ -104,8 +110,7 @@ impl Protocol {
                 let session = stream.get_ref().1;
                 session.server_name().inspect(|name| conn.name(name));
                 if session.alpn_protocol() == Some(b"h2") {
-                    let guard = Guard::open(stream, conn.clone(), BytesMut::new());
-                    self.http2(guard, conn, service, drain).await;
+                    self.http2(stream, BytesMut::new(), conn, service, drain).await;
                 } else {
                     self.http1(stream, BytesMut::new(), conn, service, drain).await;
                 }
@@ -163,9 +168,7 @@ impl Protocol {
             () = drain.cancelled() => return,
         };
         match found {
-            Ok(Some(true)) => {
-                self.http2(Guard::open(stream, conn.clone(), first), conn, service, drain).await;
-            }
+            Ok(Some(true)) => self.http2(stream, first, conn, service, drain).await,
             Ok(Some(false)) => self.http1(stream, first, conn, service, drain).await,
             Ok(None) => {}
             Err(_) => self.slow_client.with_label_values(&["header"]).inc(),
@@ -204,19 +207,23 @@ impl Protocol {
 
     async fn http2<S: Service, I>(
         &self,
-        guard: Guard<I>,
+        stream: I,
+        first: BytesMut,
         conn: Arc<Conn>,
         service: Arc<S>,
         drain: CancellationToken,
     ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let exchange = Exchange::new(Frames::new(self.frames), self.frame_counts.clone());
+        let guard = Guard::frames(stream, conn.clone(), exchange, first);
         let shared = conn.clone();
         let answer = service_fn(move |request| {
             let (service, conn) = (service.clone(), shared.clone());
-            async move { Ok::<_, Infallible>(service.answer(&conn, request).await) }
+            async move { Ok::<_, Infallible>(service.answer(&conn, request).await.map(Paced::new)) }
         });
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let mut builder =
+            http2::Builder::new(Streams { stall: self.times.stall, slow_client: self.slow_client.clone() });
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.streams)
@@ -225,7 +232,7 @@ impl Protocol {
             .max_pending_accept_reset_streams(self.pending_resets)
             .max_local_error_reset_streams(self.client_errors)
             .max_header_list_size(u32::try_from(self.head.fields).unwrap_or(u32::MAX))
-            .max_send_buf_size(BUFFER)
+            .max_send_buf_size(STREAM_BUFFER)
             .keep_alive_interval(self.times.idle)
             .keep_alive_timeout(self.times.header);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));
@@ -255,12 +262,17 @@ impl Protocol {
                 _ = connection.as_mut() => return,
                 () = drain.cancelled(), if !draining => {
                     draining = true;
+                    conn.leave();
                     shut_down(connection.as_mut());
+                    timer.as_mut().reset((Instant::now() + LEAVE).into());
                 }
                 () = timer.as_mut() => match conn.overdue(self.times) {
-                    Ok(left) => timer.as_mut().reset((Instant::now() + left).into()),
+                    // An HTTP/2 client that does not answer is not waited for.
+                    Ok(_) if draining && conn.idles(LEAVE) => return,
+                    Ok(left) => timer.as_mut().reset((Instant::now() + if draining { left.min(LEAVE) } else { left }).into()),
                     Err(Overdue::Idle) if !draining => {
                         draining = true;
+                        conn.leave();
                         shut_down(connection.as_mut());
                         timer.as_mut().reset((Instant::now() + LEAVE).into());
                     }

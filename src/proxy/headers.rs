@@ -159,6 +159,22 @@ pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, strip
     join_trace(headers);
 }
 
+/// The other protocol that a request asks for, as a label. Nobody gets one.
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<&'static str> {
+    let settings = headers.contains_key("http2-settings");
+    let mut asked = headers.get_all(UPGRADE).iter().filter_map(|value| value.to_str().ok()).peekable();
+    if asked.peek().is_none() && !settings {
+        return None;
+    }
+    let tokens: Vec<&str> = asked.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let is = |name: &str| tokens.iter().any(|token| token.eq_ignore_ascii_case(name));
+    Some(match () {
+        () if settings || is("h2c") => "h2c",
+        () if is("websocket") => "websocket",
+        () => "other",
+    })
+}
+
 /// The fields that `Connection` names. Those that frame the message are dealt with anyway.
 fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
@@ -295,6 +311,23 @@ mod tests {
             ["content-type", "accept", "x-custom", "content-length", "user-agent", "authorization", "cookie"]
         {
             assert_eq!(fate(name), Fate::Keep, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_protocol_is_asked_for_is_one_of_few() {
+        for (name, value, label) in [
+            ("upgrade", "h2c", Some("h2c")),
+            ("upgrade", "websocket, H2C", Some("h2c")),
+            ("http2-settings", "AAMAAABk", Some("h2c")),
+            ("upgrade", "WebSocket", Some("websocket")),
+            ("upgrade", "TLS/1.3", Some("other")),
+            ("upgrade", "", Some("other")),
+            ("accept", "h2c", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(upgrade(&headers), label, "{name}: {value}");
         }
     }
 

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 use uuid::Builder;
 
-use super::headers::{About, client_request_id, towards_instance};
+use super::headers::{About, client_request_id, towards_instance, upgrade};
 use super::receive::{client_address, receive, refused};
 use super::relay::{Answer, Relay};
 use super::{aim, dispatch, respond, worker};
@@ -114,6 +114,9 @@ impl Pipeline {
             return Err(refused(violation));
         }
         record.client_request_id = client_request_id(&head.headers);
+        if let Some(protocol) = upgrade(&head.headers) {
+            self.sink.metrics.upgrade_refused.with_label_values(&[protocol]).inc();
+        }
 
         // receive: a head with one reading
         let received = receive(&head, conn, &self.rules.head)?;

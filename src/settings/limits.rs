@@ -79,6 +79,9 @@ limits! {
     http2_connection_window: u32 = 1 << 20, 65_535, 64 << 20, "Flow-control window of an HTTP/2 connection.";
     http2_pending_resets: usize = 20, 1, 1_000, "Streams reset by a client before they were taken up.";
     http2_client_errors: usize = 200, 1, 10_000, "Stream errors made by a client on one connection.";
+    http2_resets: u32 = 200, 1, 100_000, "Streams reset by a client on one connection in 10 s.";
+    http2_control_frames: u32 = 1_000, 16, 1_000_000, "Frames of a client on one connection in 10 s that move neither a body nor an answer.";
+    http2_continuations: u32 = 16, 1, 1_000, "CONTINUATION frames of one header block.";
     token_cache_bytes: usize = 32 * MIB, 64 * KIB, 16 * 1024 * MIB, "Memory for validated tokens.";
     jwks_refresh: Duration = secs(3600), secs(1), secs(24 * 3600), "Time between refreshes of an issuer's keys.";
     jwks_cool_down: Duration = secs(30), MS, secs(3600), "Least time between refreshes for unknown key ids.";

@@ -85,6 +85,8 @@ families! {
     limit: IntCounterVec = "scoregate_security_limit", "Requests beyond a limit.", ["reason"];
     slow_client: IntCounterVec = "scoregate_security_slow_client", "Clients that were too slow.", ["reason"];
     proxy_refused: IntCounterVec = "scoregate_security_proxy_refused", "Connections of trusted proxies that did not introduce their client soundly.", ["reason"];
+    h2_abuse: IntCounterVec = "scoregate_security_h2_abuse", "HTTP/2 clients that went beyond what a connection may do.", ["reason"];
+    upgrade_refused: IntCounterVec = "scoregate_security_upgrade_refused", "Changes of protocol that clients asked for and did not get.", ["reason"];
     upstream_protocol: IntCounterVec = "scoregate_security_upstream_protocol", "Answers of instances that were not sound HTTP.", ["reason"];
 }
 

@@ -14,6 +14,9 @@ use super::connect::{ConnectError, Connector};
 use super::exchange::{Exchange, SendError};
 use crate::model::backend::HttpVersion;
 
+/// Bytes that are read of an answer at a time: some of these wait for every client that is slow.
+const BUFFER: usize = 64 * 1024;
+
 /// How many idle connections are looked at for one that is ready.
 const LOOK: usize = 8;
 
@@ -164,7 +167,10 @@ impl Pool {
             return Ok(Handle::Http2(handle));
         }
         let mut builder = http1::Builder::new();
-        builder.max_headers(self.bounds.header_count).max_header_size(self.bounds.header_bytes);
+        builder
+            .max_headers(self.bounds.header_count)
+            .max_header_size(self.bounds.header_bytes)
+            .max_buf_size(BUFFER.max(self.bounds.header_bytes + 1024));
         let (handle, connection) = builder.handshake(stream).await.map_err(|_| ConnectError::Failed)?;
         // Ends when its handle is dropped (`take` and `sweep` drop what was idle too long) or the instance closes.
         tokio::spawn(connection);

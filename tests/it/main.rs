@@ -21,6 +21,8 @@ mod cli;
 mod cli_client;
 mod control;
 mod durability;
+
+mod frames;
 mod front_door;
 mod instances;
 mod lifecycle;
