@@ -14,5 +14,6 @@ pub mod issuer;
 pub mod jwks;
 pub mod jws;
 pub mod keys;
+mod memory;
 pub mod token;
 pub mod vault;

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 
 use super::changed::Changed;
-use super::snapshot::{AuthRoute, DeploymentRoute, EndpointRoute, Snapshot};
+use super::snapshot::{AuthRoute, DeploymentRoute, EndpointKeys, EndpointRoute, Snapshot};
 use super::split::{Split, Turns};
 use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
@@ -130,7 +130,8 @@ impl Compiler {
         }
         let score = policy.prepare(Action::control(SCORE));
         let token_keys = TokenKeys::of(token_keys);
-        Ok(Snapshot { revision, policy, score, endpoints: routes, token_keys, problems })
+        let endpoint_keys = EndpointKeys::default();
+        Ok(Snapshot { revision, policy, score, endpoints: routes, token_keys, endpoint_keys, problems })
     }
 
     /// Whether a deployment could be compiled, by itself.
