@@ -28,3 +28,4 @@ mod openapi;
 mod real_servers;
 mod sdk;
 mod split;
+mod tokens;
