@@ -10,6 +10,7 @@ pub mod raw;
 pub mod rest;
 pub mod site;
 pub mod stand;
+pub mod weak;
 
 pub use instance::Instance;
 pub use raw::Raw;
