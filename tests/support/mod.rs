@@ -6,6 +6,7 @@
 pub mod instance;
 pub mod mint;
 pub mod played;
+pub mod provider;
 pub mod raw;
 pub mod rest;
 pub mod site;
