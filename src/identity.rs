@@ -5,6 +5,7 @@
 
 pub mod aml_token;
 pub mod caller;
+pub mod claimed;
 pub mod claims;
 pub mod credential;
 pub mod directory;

@@ -9,6 +9,7 @@ use super::Gate;
 use super::failures::network;
 use super::fault::{Fault, Reason};
 use crate::identity::caller::Caller;
+use crate::identity::claimed::Claimed;
 use crate::identity::credential::{CredentialError, bearer};
 use crate::identity::endpoint_key::KeySlot;
 use crate::identity::token::Rejection;
@@ -85,7 +86,8 @@ impl Gate {
             Ok(who) => Ok(Authenticated { endpoint: endpoint.clone(), who }),
             Err(refused) => {
                 self.count_wrong_endpoint(snapshot, endpoint, credential).await;
-                Err(self.rejected(endpoint, refused, client))
+                let claimed = matches!(refused, Refused::Token(_)).then(|| Box::new(Claimed::by(credential)));
+                Err(Fault { claimed, ..self.rejected(endpoint, refused, client) })
             }
         }
     }

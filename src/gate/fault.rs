@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
+use crate::identity::claimed::Claimed;
+
 /// Why the gateway answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -244,6 +246,8 @@ pub struct Fault {
     pub message: Cow<'static, str>,
     /// A more exact word for the log and for the security counters.
     pub detail: Option<&'static str>,
+    /// What the refused token claims to be, for the log.
+    pub claimed: Option<Box<Claimed>>,
     /// The status, if it is not the table's.
     pub status: Option<StatusCode>,
     /// The challenge of a 401.
@@ -256,7 +260,7 @@ impl Fault {
     /// The table's answer.
     pub fn new(reason: Reason) -> Fault {
         let message = Cow::Borrowed(reason.row().3);
-        Fault { reason, message, detail: None, status: None, challenge: None, close: false }
+        Fault { reason, message, detail: None, claimed: None, status: None, challenge: None, close: false }
     }
 
     /// With a more exact word for the log.

@@ -121,13 +121,13 @@ impl TokenVerifier {
     }
 
     /// The caller of a token that passed before and still does.
-    pub fn remembered(&self, token: &str) -> Option<Arc<Caller>> {
+    fn remembered(&self, token: &str) -> Option<Arc<Caller>> {
         let now = self.clock.unix();
         self.memory.recall(token, now, |grounds| same_keys(grounds, now)).map(|passed| passed.caller)
     }
 
-    /// Judges a token in full and remembers it if it passes.
-    pub async fn verify(&self, token: &str) -> Result<Arc<Caller>, Rejection> {
+    /// Judges a token that is not remembered, and remembers it if it passes.
+    async fn verify(&self, token: &str) -> Result<Arc<Caller>, Rejection> {
         let compact = Compact::parse(token).map_err(Rejection::Malformed)?;
         let name =
             claims::claimed_issuer(&compact.payload).ok_or(Rejection::Malformed(Malformed::Payload))?;
@@ -178,15 +178,14 @@ impl TokenVerifier {
     async fn own(&self, keys: &TokenKeys, token: &str) -> Result<(Arc<Caller>, Arc<Issued>), Rejection> {
         let Rules { now, skew, .. } = self.rules();
         let holds = |grounds: &Grounds| matches!(grounds, Grounds::Own(issued) if keys.holds(issued));
-        let passed = match self.memory.recall(token, now, holds) {
-            Some(passed) => passed,
-            None => {
-                let judge = || {
-                    let (caller, issued) = keys.verify(token, now, skew)?;
-                    Ok(Passed { caller: Arc::new(caller), grounds: Grounds::Own(Arc::new(issued)) })
-                };
-                self.memory.judge(token, now, holds, judge).await?
-            }
+        let judge = || {
+            let (caller, issued) = keys.verify(token, now, skew)?;
+            Ok(Passed { caller: Arc::new(caller), grounds: Grounds::Own(Arc::new(issued)) })
+        };
+        let passed = if let Some(passed) = self.memory.recall(token, now, holds) {
+            passed
+        } else {
+            self.memory.judge(token, now, holds, judge).await?
         };
         match passed.grounds {
             Grounds::Own(issued) => Ok((passed.caller, issued)),

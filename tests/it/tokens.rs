@@ -115,7 +115,7 @@ impl World {
             NoCredential(reason) => format!("scoregate_security_credential_shape{{reason=\"{reason}\"}}"),
             Rejected(reason) => format!("scoregate_security_token_rejected{{reason=\"{reason}\"}}"),
         };
-        let count = async || if expect == Passes { 0.0 } else { self.stand.metric(&counter).await };
+        let count = async || if expect == Passes { 0 } else { self.stand.counted(&counter).await };
         let (before, seen) = (count().await, self.blue.count());
         let answer = self.ask(endpoint, token).await.ok_or("no answer")?;
         let (counted, reached) = (count().await - before, self.blue.count() - seen);
@@ -123,7 +123,7 @@ impl World {
             format!("{} {} ({counted} counted, {reached} at the instance)", answer.status, answer.code());
         let good = match expect {
             Passes => answer.status == 200 && reached == 1,
-            NoCredential(_) | Rejected(_) => refused(&answer, expect) && reached == 0 && counted == 1.0,
+            NoCredential(_) | Rejected(_) => refused(&answer, expect) && reached == 0 && counted == 1,
         };
         if good { Ok(()) } else { Err(format!("{said}\n{}", answer.head)) }
     }

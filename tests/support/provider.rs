@@ -176,7 +176,7 @@ async fn pour(stream: &mut TcpStream, bytes: u64, sized: bool, taken: &AtomicU64
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{length}Connection: close\r\n\r\n{{\"keys\":["
     );
     stream.write_all(head.as_bytes()).await?;
-    let blank = [b' '; 64 * 1024];
+    let blank = vec![b' '; 64 * 1024];
     let mut poured = 0;
     while poured < bytes {
         stream.write_all(&blank).await?;

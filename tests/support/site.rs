@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
+use parking_lot::Mutex;
 use scoregate::identity::endpoint_key;
 use scoregate::identity::vault::Vault;
 use scoregate::model::resource::Resource;
@@ -119,17 +120,21 @@ pub struct Process {
     pub data: SocketAddr,
     pub control: SocketAddr,
     pub admin: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
     /// Starts one and waits until it is ready.
     pub fn start(config: &str) -> Process {
         let mut child = binary().args(["serve", "--config", config]).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let kept = lines.clone();
         // Reads for ever, so that the log never blocks the gateway.
         std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
+            for line in said.map_while(Result::ok) {
+                kept.lock().push(line.clone());
                 // A gateway that is killed leaves half a line.
                 let Ok(record) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
                 if record["message"] == "scoregate is ready" {
@@ -143,7 +148,12 @@ impl Process {
             let _ = child.kill();
         }
         let (data, control, admin) = ready.expect("the gateway was not ready in time");
-        Process { child, data, control, admin }
+        Process { child, data, control, admin, lines }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.lines.lock().clone()
     }
 
     pub fn signal(&self, name: &str) {

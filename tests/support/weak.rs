@@ -32,8 +32,9 @@ impl WeakKey {
         let told = openssl(&["rsa", "-in", self.file.to_str().unwrap(), "-noout", "-modulus"], b"");
         let told = String::from_utf8(told).unwrap();
         let digits = told.trim().strip_prefix("Modulus=").unwrap();
-        let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-        let modulus: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+        let digit = |byte: &u8| u8::try_from(char::from(*byte).to_digit(16).unwrap()).unwrap();
+        let digits: Vec<u8> = digits.as_bytes().iter().map(digit).collect();
+        let modulus: Vec<u8> = digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect();
         json!({
             "kty": "RSA", "use": "sig", "kid": kid, "n": URL_SAFE_NO_PAD.encode(modulus), "e": self.exponent,
         })

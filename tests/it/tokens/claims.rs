@@ -158,9 +158,10 @@ fn audiences(world: &World) -> Vec<Case> {
 fn times(world: &World) -> Vec<Case> {
     let now = now();
     let with = |changes: Value| world.but(&changes);
+    let fraction = and(&without(&world.claims(), "exp"), &format!("\"exp\":{}.5", now + 3600));
     let (expired, early, long) = (Rejected("expired"), Rejected("not_yet_valid"), Rejected("lifetime"));
     let mut cases = vec![
-        case("a fraction", with(json!({ "exp": now as f64 + 3600.5, "nbf": now as f64 - 0.5 })), Passes),
+        case("a fraction", written(world, fraction), Passes),
         case("without a beginning", with(json!({ "nbf": null, "iat": null })), Passes),
         case("without an end", with(json!({ "exp": null })), CLAIM),
         case(
@@ -212,7 +213,7 @@ fn times(world: &World) -> Vec<Case> {
             "false".to_owned(),
             "1e400".to_owned(),
             "-1e400".to_owned(),
-            format!("{}", "9".repeat(400)),
+            "9".repeat(400),
         ] {
             let what = text.get(..24).unwrap_or(&text).to_owned();
             let member = format!("\"{name}\":{text}");

@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 
 use super::{Case, Expect, Passes, Rejected, TENANT, World, base64url, case, good_head, parts};
 use crate::support::mint::{self, KID, Mint, now};
+use crate::support::raw::ask;
 use crate::support::rest::{Body, Caller, endpoint};
+use crate::support::site::Site;
 use crate::support::stand::{AUDIENCE, MANAGEMENT, deployment, object_id};
+use crate::support::until;
 
 /// Endpoints beside `aad-ep`, by name and mode.
 const ENDPOINTS: [(&str, &str); 5] = [
@@ -67,7 +70,7 @@ async fn what_belongs_to_another_endpoint_is_refused_and_counted() {
     let counted = async || {
         let counter =
             |word: &str| format!("scoregate_security_credential_wrong_endpoint{{reason=\"{word}\"}}");
-        [world.stand.metric(&counter("key")).await, world.stand.metric(&counter("token")).await]
+        [world.stand.counted(&counter("key")).await, world.stand.counted(&counter("token")).await]
     };
     let mut cases = 0;
     for (what, credential, opens, word) in credentials {
@@ -84,7 +87,7 @@ async fn what_belongs_to_another_endpoint_is_refused_and_counted() {
                 good || message == "the token or key is not valid for this endpoint",
                 "{what} at {name}: {message}"
             );
-            let expected = [f64::from(!good && word == "key"), f64::from(!good && word == "token")];
+            let expected = [u64::from(!good && word == "key"), u64::from(!good && word == "token")];
             assert_eq!([after[0] - before[0], after[1] - before[1]], expected, "{what} at {name}");
             cases += 1;
         }
@@ -98,7 +101,7 @@ async fn what_belongs_to_another_endpoint_is_refused_and_counted() {
     }
     assert_eq!(counted().await, before);
     assert_eq!(world.ask("key-b", &second_a).await.unwrap().status, 401);
-    assert_eq!(counted().await, [before[0] + 1.0, before[1]]);
+    assert_eq!(counted().await, [before[0] + 1, before[1]]);
     println!("{cases} cases of endpoints");
     world.stand.stop().await;
 }
@@ -183,6 +186,55 @@ async fn issued_tokens_are_judged_by_the_same_rules() {
     }
     println!("{count} cases of issued tokens");
     world.stand.stop().await;
+}
+
+/// The log knows a forger's tokens again, and holds nothing that he wrote and no credential.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_tells_of_refused_tokens_without_their_words() {
+    let mint = Mint::new(TENANT);
+    let authority = mint.serve().await;
+    let identity = format!("identity: {{ {} }}\n", super::entra(&[(&authority, TENANT)]));
+    let endpoint = |name: &str, mode: &str| format!("name: {name}\nauth_mode: {mode}\n");
+    let resources = [("a.yaml", endpoint("aad-ep", "aad_token")), ("k.yaml", endpoint("key-ep", "key"))];
+    let site = Site::new(&resources, &identity);
+    let gateway = site.serve();
+    let head = json!({ "typ": "JWT", "alg": "RS256", "kid": "forged-key" });
+    let mut claims = mint.claims(object_id("scorer"));
+    claims["iss"] = json!("https://forged.test/");
+    let forged = mint.sign(&head, &claims);
+    let secret = "a-key-that-is-none-but-looks-like-one";
+    for (endpoint, credential) in
+        [("aad-ep", forged.as_str()), ("key-ep", secret), ("aad-ep", "no.token.atall")]
+    {
+        let answer = ask(gateway.data, super::score(endpoint, credential)).await.unwrap();
+        assert_eq!(answer.status, 401, "{}", answer.head);
+    }
+    let records = || -> Vec<Value> {
+        let lines = gateway.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        lines.filter(|line| line["log"] == "access").collect()
+    };
+    until("three requests are recorded", async || records().len() == 3).await;
+    let told: Vec<[Value; 4]> = records()
+        .iter()
+        .map(|record| {
+            ["Detail", "ClaimedIssuerHash", "ClaimedKeyHash", "AuthMode"].map(|name| record[name].clone())
+        })
+        .collect();
+    // `printf %s … | sha256sum`, its first 16 digits.
+    let [issuer, kid] = [json!("eda4bf3930e48fe1"), json!("33604b90ffdb54cb")];
+    let expected = [
+        [json!("issuer"), issuer, kid, json!("aad_token")],
+        [json!("key"), Value::Null, Value::Null, json!("key")],
+        [json!("shape"), Value::Null, Value::Null, json!("aad_token")],
+    ];
+    for record in expected {
+        assert!(told.contains(&record), "{record:?} in {told:?}");
+    }
+    let log = gateway.log().join("\n");
+    let parts = parts(&forged);
+    for word in ["forged-key", "forged.test", secret, &parts[0], &parts[1], &parts[2]] {
+        assert!(!log.contains(word), "{word}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,9 @@
 //! The memory of tokens that passed.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, poll_immediate};
 use uuid::Uuid;
 
 use super::forge::{ATTACKER, CI, ENTRA_V2, Gate, LONGER, MAX_STALE_S, NOW, OID, TENANT, Token, jwk, v1, v2};
@@ -11,6 +11,7 @@ use super::{OK, Rejection, cut, judged, row};
 use crate::identity::aml_token::{self, Issue, TokenKeys};
 use crate::identity::caller::{Caller, CallerHeaders, CallerKind, Groups};
 use crate::identity::claims::BadClaim;
+use crate::identity::memory::{Grounds, Memory, Passed};
 use crate::identity::vault::Vault;
 use crate::model::role::PrincipalId;
 use crate::model::scope::Scope;
@@ -130,25 +131,6 @@ async fn without_keys_only_what_needs_none_is_said() {
     judged(&Gate::without_keys(Duration::ZERO, Duration::ZERO), rows).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_requests_with_one_token_at_once_one_judges() {
-    for _ in 0..20 {
-        let gate = Arc::new(Gate::new());
-        let token = Token::v2().signed();
-        let asked: Vec<_> = (0..64)
-            .map(|_| {
-                let (gate, token) = (gate.clone(), token.clone());
-                tokio::spawn(async move { gate.verifier.caller(&token).await.unwrap() })
-            })
-            .collect();
-        let mut callers = Vec::new();
-        for asked in asked {
-            callers.push(asked.await.unwrap());
-        }
-        assert!(callers.iter().all(|caller| Arc::ptr_eq(caller, &callers[0])));
-    }
-}
-
 #[tokio::test]
 async fn of_requests_with_a_forged_token_at_once_none_passes() {
     let gate = Gate::new();
@@ -157,23 +139,63 @@ async fn of_requests_with_a_forged_token_at_once_none_passes() {
     assert_eq!(judged, vec![Err(Rejection::Signature); 64]);
 }
 
-/// Two signing keys and a token of the first for an endpoint in its first epoch.
-fn own() -> (TokenKey, TokenKey, Scope, String) {
-    let vault = Vault::ephemeral().unwrap();
-    let [old, new] = [0, 1].map(|made| aml_token::make_key(&vault, made).unwrap());
-    let endpoint: Scope = "/subscriptions/a".parse().unwrap();
+fn caller() -> Caller {
     let (object_id, kind) = (PrincipalId(OID), CallerKind::User);
-    let caller = Caller {
+    Caller {
         object_id,
         tenant: None,
         kind,
         app_id: None,
         groups: Groups::Known(Box::default()),
         token_id: None,
-        expires: 0,
-        not_before: 0,
+        expires: NOW + 100,
+        not_before: NOW,
         headers: CallerHeaders::of(object_id, kind, None),
-    };
+    }
+}
+
+/// A second request comes while the first one's token is being judged: it waits, and judges nothing itself.
+#[tokio::test]
+async fn of_requests_with_one_token_at_once_one_judges() {
+    let gate = Gate::new();
+    let issuer = gate.issuers[0].clone();
+    let memory = Arc::new(Memory::new(1 << 20));
+    let (entered, enter) = mpsc::channel();
+    let (go, going) = mpsc::channel();
+    let first = std::thread::spawn({
+        let memory = memory.clone();
+        move || {
+            let judge = || {
+                entered.send(()).unwrap();
+                going.recv().unwrap();
+                Ok::<_, Rejection>(Passed { caller: Arc::new(caller()), grounds: Grounds::Issuer(issuer, 0) })
+            };
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap()
+                .block_on(memory.judge("token", NOW, |_| true, judge))
+                .unwrap()
+        }
+    });
+    enter.recv().unwrap();
+    let second =
+        memory.judge("token", NOW, |_| true, || -> Result<Passed, Rejection> { panic!("judged twice") });
+    let mut second = Box::pin(second);
+    assert!(poll_immediate(&mut second).await.is_none(), "it does not wait");
+    // Another token's judgement goes on meanwhile.
+    let other = memory.judge("other", NOW, |_| true, || Err(Rejection::Signature));
+    assert!(other.await.is_err());
+    go.send(()).unwrap();
+    let (first, second) = (first.join().unwrap(), second.await.unwrap());
+    assert!(Arc::ptr_eq(&first.caller, &second.caller));
+}
+
+/// Two signing keys and a token of the first for an endpoint in its first epoch.
+fn own() -> (TokenKey, TokenKey, Scope, String) {
+    let vault = Vault::ephemeral().unwrap();
+    let [old, new] = [0, 1].map(|made| aml_token::make_key(&vault, made).unwrap());
+    let endpoint: Scope = "/subscriptions/a".parse().unwrap();
+    let caller = caller();
     let what = Issue { endpoint: &endpoint, epoch: FIRST, caller: &caller, now: NOW, lifetime: 100 };
     let token = aml_token::issue(&vault, &old, what).unwrap();
     (old, new, endpoint, token)
