@@ -5,6 +5,7 @@
 
 pub mod aml_token;
 pub mod caller;
+pub mod claimed;
 pub mod claims;
 pub mod credential;
 pub mod directory;
@@ -14,6 +15,7 @@ pub mod issuer;
 pub mod jwks;
 pub mod jws;
 pub mod keys;
+mod memory;
 pub mod secret_file;
 pub mod token;
 pub mod vault;

@@ -12,6 +12,7 @@ use axum::routing::get;
 
 use super::issuers::Issuers;
 use crate::clock::Clock;
+use crate::identity::keys::Suppressed;
 use crate::routing::SnapshotCell;
 use crate::telemetry::health::{Health, State as Part};
 use crate::telemetry::metrics::Metrics;
@@ -44,7 +45,11 @@ impl Admin {
         for issuer in &self.issuers.load().all {
             let label = [issuer.name.as_str()];
             self.metrics.jwks_age.with_label_values(&label).set(issuer.keys.age(now).unwrap_or(-1));
-            self.metrics.jwks_suppressed.with_label_values(&label).set(whole(issuer.keys.suppressed()));
+            for why in Suppressed::ALL {
+                let suppressed =
+                    self.metrics.jwks_suppressed.with_label_values(&[&*issuer.name, why.as_str()]);
+                suppressed.set(whole(issuer.keys.suppressed(why)));
+            }
             let part = format!("issuer {}", issuer.name);
             let state = match issuer.keys.age(now) {
                 Some(age) if issuer.keys.is_usable(now) => Part::Good(format!("keys are {age} s old")),

@@ -36,10 +36,7 @@ impl Control {
             self.metrics.credential_shape.with_label_values(&[word]).inc();
             self.challenged("AuthenticationFailed", message, client)
         })?;
-        if let Some(caller) = self.tokens.remembered(token) {
-            return Ok(caller);
-        }
-        self.tokens.verify(token).await.map_err(|rejection| {
+        self.tokens.caller(token).await.map_err(|rejection| {
             self.metrics.token_rejected.with_label_values(&[rejection.reason()]).inc();
             let (code, message) = match rejection {
                 Rejection::Unavailable => {

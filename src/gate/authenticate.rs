@@ -8,6 +8,7 @@ use http::HeaderMap;
 use super::Gate;
 use super::fault::{Fault, Reason};
 use crate::identity::caller::Caller;
+use crate::identity::claimed::Claimed;
 use crate::identity::credential::{CredentialError, bearer};
 use crate::identity::endpoint_key::KeySlot;
 use crate::identity::token::Rejection;
@@ -41,6 +42,15 @@ pub(super) enum Who {
     Caller(Arc<Caller>),
 }
 
+/// Why a credential is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    /// It is neither of the endpoint's keys.
+    Key,
+    /// It is no token for the endpoint.
+    Token(Rejection),
+}
+
 impl Gate {
     /// Authenticates a request by its endpoint's mode.
     ///
@@ -61,36 +71,52 @@ impl Gate {
             self.metrics.credential_shape.with_label_values(&[word]).inc();
             self.challenged(endpoint, Fault::new(reason).detail(word), client)
         })?;
-        let rejected = |word: &'static str| {
-            self.metrics.auth_failures.with_label_values(&[endpoint.facts.auth_mode]).inc();
-            self.challenged(endpoint, Fault::new(Reason::CredentialRejected).detail(word), client)
-        };
-        let who = match &endpoint.auth {
-            AuthRoute::Key(keys) => {
-                keys.check(&self.vault, credential).map(Who::Key).ok_or_else(|| rejected("key"))
-            }
+        let judged = match &endpoint.auth {
+            AuthRoute::Key(keys) => keys.check(&self.vault, credential).map(Who::Key).ok_or(Refused::Key),
             AuthRoute::AmlToken(epoch) => {
-                let (now, skew) = self.tokens.now_and_skew();
-                let found = snapshot.token_keys.verify(credential, &endpoint.scope, *epoch, now, skew);
-                found.map(Arc::new).map(Who::Issued).map_err(|rejection| rejected(rejection.reason()))
+                let keys = &snapshot.token_keys;
+                let judged = self.tokens.issued(keys, credential, &endpoint.scope, *epoch).await;
+                judged.map(Who::Issued).map_err(Refused::Token)
             }
             AuthRoute::AadToken(_) => {
-                let remembered = self.tokens.remembered(credential);
-                if let Some(caller) = remembered {
-                    return Ok(Authenticated { endpoint: endpoint.clone(), who: Who::Caller(caller) });
-                }
-                self.tokens.verify(credential).await.map(Who::Caller).map_err(|rejection| {
-                    self.metrics.token_rejected.with_label_values(&[rejection.reason()]).inc();
-                    match rejection {
-                        Rejection::Unavailable => {
-                            Fault::new(Reason::IdentityUnavailable).detail("keys_unavailable")
-                        }
-                        rejection => rejected(rejection.reason()),
-                    }
-                })
+                self.tokens.caller(credential).await.map(Who::Caller).map_err(Refused::Token)
             }
         };
-        who.map(|who| Authenticated { endpoint: endpoint.clone(), who })
+        match judged {
+            Ok(who) => Ok(Authenticated { endpoint: endpoint.clone(), who }),
+            Err(refused) => {
+                self.count_wrong_endpoint(snapshot, endpoint, credential).await;
+                let claimed = matches!(refused, Refused::Token(_)).then(|| Box::new(Claimed::by(credential)));
+                Err(Fault { claimed, ..self.rejected(endpoint, refused, client) })
+            }
+        }
+    }
+
+    fn rejected(&self, endpoint: &EndpointRoute, refused: Refused, client: IpAddr) -> Fault {
+        let word = match refused {
+            Refused::Key => "key",
+            Refused::Token(rejection) => {
+                self.metrics.token_rejected.with_label_values(&[rejection.reason()]).inc();
+                rejection.reason()
+            }
+        };
+        if refused == Refused::Token(Rejection::Unavailable) {
+            return Fault::new(Reason::IdentityUnavailable).detail(word);
+        }
+        self.metrics.auth_failures.with_label_values(&[endpoint.facts.auth_mode]).inc();
+        self.challenged(endpoint, Fault::new(Reason::CredentialRejected).detail(word), client)
+    }
+
+    /// Counts a refused credential that opens another endpoint: a caller's mistake, or somebody who tries what he has found.
+    async fn count_wrong_endpoint(&self, snapshot: &Snapshot, endpoint: &EndpointRoute, credential: &str) {
+        let word = if snapshot.opens_some_endpoint(&self.vault.digest(credential)) {
+            "key"
+        } else if self.tokens.is_for_another(&snapshot.token_keys, credential, &endpoint.scope).await {
+            "token"
+        } else {
+            return;
+        };
+        self.metrics.credential_wrong_endpoint.with_label_values(&[word]).inc();
     }
 
     /// A refusal with the challenge that tells a client where to get a token, or that it has tried too often.

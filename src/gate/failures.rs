@@ -46,6 +46,7 @@ impl<K: Eq + Hash> Failures<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::address::network;
 
     #[test]
     fn only_the_address_that_fails_is_held_back() {
@@ -53,5 +54,14 @@ mod tests {
         let (bad, good) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         assert_eq!([0; 4].map(|_| failures.one_too_many(bad)), [false, false, true, true]);
         assert!(!failures.one_too_many(good));
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_network_of_64_bits() {
+        let failures = Failures::new(1);
+        let fails = |text: &str| failures.one_too_many(network(text.parse().unwrap()));
+        assert!(!fails("2001:db8:0:1::1"));
+        assert!(fails("2001:db8:0:1:ffff:ffff:ffff:ffff"));
+        assert!(!fails("2001:db8:0:2::1") && !fails("192.0.2.1") && !fails("192.0.2.2"));
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::identity::claimed::Claimed;
+
 /// Why the gateway answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -273,6 +275,8 @@ pub struct Fault {
     pub message: Cow<'static, str>,
     /// A more exact word for the log and for the security counters.
     pub detail: Option<&'static str>,
+    /// What the refused token claims to be, for the log.
+    pub claimed: Option<Box<Claimed>>,
     /// The status, if it is not the table's.
     pub status: Option<StatusCode>,
     /// The challenge of a 401.
@@ -291,6 +295,7 @@ impl Fault {
             reason,
             message,
             detail: None,
+            claimed: None,
             status: None,
             challenge: None,
             close: false,

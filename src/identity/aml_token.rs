@@ -1,6 +1,8 @@
 //! Tokens that the gateway issues for one endpoint (`aml_token`): signed by keys in the store, bound to the endpoint's
 //! id and to its epoch, so that they die with the endpoint and with its mode.
 
+use std::sync::Arc;
+
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -14,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::caller::{Caller, CallerHeaders, CallerKind, Groups};
 use super::claims::BadClaim;
-use super::jwks::{self, KeySet, Wanted};
+use super::jwks::{self, KeySet, VerifyingKey, Wanted};
 use super::jws::{Compact, Malformed};
 use super::token::Rejection;
 use super::vault::{Vault, VaultError};
@@ -131,15 +133,8 @@ impl TokenKeys {
         &self.published
     }
 
-    /// Judges a token for an endpoint in its present epoch; `skew` is the leeway in seconds.
-    pub fn verify(
-        &self,
-        token: &str,
-        endpoint: &Scope,
-        epoch: Uuid,
-        now: i64,
-        skew: i64,
-    ) -> Result<Caller, Rejection> {
+    /// Judges a token, whichever endpoint it is for; `skew` is the leeway in seconds.
+    pub fn verify(&self, token: &str, now: i64, skew: i64) -> Result<(Caller, Issued), Rejection> {
         let compact = Compact::parse(token).map_err(Rejection::Malformed)?;
         let key = self.keys.get(&compact.kid).ok_or(Rejection::UnknownKey)?;
         if !key.verifies(&compact) {
@@ -149,9 +144,6 @@ impl TokenKeys {
             serde_json::from_slice(&compact.payload).map_err(|_| Rejection::Malformed(Malformed::Payload))?;
         if claims.iss != ISSUER {
             return Err(Rejection::UnknownIssuer);
-        }
-        if claims.aud != endpoint.key() || claims.epoch != epoch {
-            return Err(Rejection::Claim(BadClaim::Audience));
         }
         if now >= claims.exp + skew {
             return Err(Rejection::Claim(BadClaim::Expired));
@@ -163,7 +155,7 @@ impl TokenKeys {
             "ServicePrincipal" => CallerKind::ServicePrincipal,
             _ => CallerKind::User,
         };
-        Ok(Caller {
+        let caller = Caller {
             object_id: claims.sub,
             tenant: claims.tid,
             kind,
@@ -173,7 +165,40 @@ impl TokenKeys {
             expires: claims.exp + skew,
             not_before: claims.nbf - skew,
             headers: CallerHeaders::of(claims.sub, kind, claims.tid),
-        })
+        };
+        let issued = Issued { endpoint: claims.aud, epoch: claims.epoch, kid: compact.kid, key: key.clone() };
+        Ok((caller, issued))
+    }
+
+    /// Whether the key that a token passed by is still one of these.
+    pub fn holds(&self, issued: &Issued) -> bool {
+        self.keys.get(&issued.kid).is_some_and(|key| key.same_as(&issued.key))
+    }
+}
+
+/// What a token of the gateway's own opens.
+#[derive(Debug)]
+pub struct Issued {
+    /// The endpoint's id in lower case.
+    endpoint: String,
+    epoch: Uuid,
+    kid: String,
+    key: Arc<VerifyingKey>,
+}
+
+impl Issued {
+    /// Whether it opens an endpoint in its present epoch.
+    pub fn opens(&self, endpoint: &Scope, epoch: Uuid) -> Result<(), Rejection> {
+        match (self.is_for_another(endpoint), self.epoch == epoch) {
+            (true, _) => Err(Rejection::WrongEndpoint),
+            (false, false) => Err(Rejection::Revoked),
+            (false, true) => Ok(()),
+        }
+    }
+
+    /// Whether it is for another endpoint than this one.
+    pub fn is_for_another(&self, endpoint: &Scope) -> bool {
+        self.endpoint != endpoint.key()
     }
 }
 
@@ -208,28 +233,35 @@ mod tests {
         let keys = TokenKeys::of(vec![&old, &new]);
         for key in [&old, &new] {
             let token = issue(&vault, key, what).unwrap();
-            let verify = |at: &Scope, epoch, now| keys.verify(&token, at, epoch, now, 5);
+            let verify = |at: &Scope, epoch, now| {
+                let (caller, issued) = keys.verify(&token, now, 5)?;
+                issued.opens(at, epoch).map(|()| caller)
+            };
             let found = verify(&endpoint, epoch, 1_000).unwrap();
             assert_eq!((found.object_id, found.kind, found.tenant), (who.object_id, who.kind, who.tenant));
             assert!(verify(&"/SUBSCRIPTIONS/a".parse().unwrap(), epoch, 1_104).is_ok());
             assert_eq!(verify(&endpoint, epoch, 1_105), Err(Rejection::Claim(BadClaim::Expired)));
             assert_eq!(verify(&endpoint, epoch, 994), Err(Rejection::Claim(BadClaim::NotYetValid)));
-            assert_eq!(verify(&other, epoch, 1_000), Err(Rejection::Claim(BadClaim::Audience)));
-            assert_eq!(verify(&endpoint, later, 1_000), Err(Rejection::Claim(BadClaim::Audience)));
+            assert_eq!(verify(&other, epoch, 1_000), Err(Rejection::WrongEndpoint));
+            assert_eq!(verify(&other, later, 1_000), Err(Rejection::WrongEndpoint));
+            assert_eq!(verify(&endpoint, later, 1_000), Err(Rejection::Revoked));
         }
         let token = issue(&vault, &old, what).unwrap();
+        let (_, issued) = keys.verify(&token, 1_000, 5).unwrap();
+        let refused = |keys: &TokenKeys, token: &str| keys.verify(token, 1_000, 5).unwrap_err();
         let rotated = TokenKeys::of(vec![&new]);
-        assert_eq!(rotated.verify(&token, &endpoint, epoch, 1_000, 5), Err(Rejection::UnknownKey));
-        assert_eq!(
-            TokenKeys::default().verify(&token, &endpoint, epoch, 1_000, 5),
-            Err(Rejection::UnknownKey)
-        );
+        assert_eq!(refused(&rotated, &token), Rejection::UnknownKey);
+        assert_eq!(refused(&TokenKeys::default(), &token), Rejection::UnknownKey);
+        // A snapshot reads the keys anew: what counts is whether the key is the same, not whether it is the same object.
+        assert!(TokenKeys::of(vec![&old]).holds(&issued) && !rotated.holds(&issued));
+        let renamed = TokenKey { id: old.id.clone(), ..new.clone() };
+        assert!(!TokenKeys::of(vec![&renamed]).holds(&issued));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let (head, payload) = signed.split_once('.').unwrap();
         let payload = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
         let longer = URL_SAFE_NO_PAD.encode(payload.replace("1100", "9100"));
         let forged = format!("{head}.{longer}.{signature}");
-        assert_eq!(keys.verify(&forged, &endpoint, epoch, 1_000, 5), Err(Rejection::Signature));
+        assert_eq!(refused(&keys, &forged), Rejection::Signature);
     }
 
     #[test]

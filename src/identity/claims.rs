@@ -172,8 +172,7 @@ fn entra(
     if claims.ver.as_deref() != Some(version.claim()) {
         return Err(BadClaim::Version);
     }
-    let client = claims.azp.as_ref().or(claims.appid.as_ref());
-    let for_itself = client.is_some_and(|client| audiences.contains(client));
+    let for_itself = [&claims.azp, &claims.appid].into_iter().flatten().any(|own| audiences.contains(own));
     let signs_in =
         claims.nonce.is_some() && claims.scp.is_none() && claims.roles.is_none() && claims.idtyp.is_none();
     if signs_in || for_itself {

@@ -83,6 +83,11 @@ impl KeyDigests {
         KeyDigests([keys.primary.digest, keys.secondary.digest])
     }
 
+    /// Both digests.
+    pub fn both(&self) -> [[u8; 32]; 2] {
+        self.0
+    }
+
     /// Which key this is. Takes the same time whether it is the first, the second or neither.
     pub fn check(&self, vault: &Vault, presented: &str) -> Option<KeySlot> {
         let digest = vault.digest(presented);

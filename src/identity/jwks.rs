@@ -57,6 +57,11 @@ impl VerifyingKey {
             )
             .unwrap_or(false)
     }
+
+    /// Whether it is the same key.
+    pub fn same_as(&self, other: &VerifyingKey) -> bool {
+        self.material == other.material
+    }
 }
 
 /// Keys by id.
@@ -72,10 +77,7 @@ impl KeySet {
     /// Whether both hold the same keys under the same ids.
     pub fn same_as(&self, other: &KeySet) -> bool {
         self.len() == other.len()
-            && self
-                .0
-                .iter()
-                .all(|(kid, key)| other.0.get(kid).is_some_and(|theirs| theirs.material == key.material))
+            && self.0.iter().all(|(kid, key)| other.0.get(kid).is_some_and(|theirs| theirs.same_as(key)))
     }
 
     /// How many there are.

@@ -125,6 +125,9 @@ impl<'de> Deserialize<'de> for UniqueObject {
 }
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

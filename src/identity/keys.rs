@@ -88,11 +88,33 @@ pub struct KeyCell {
     fetched: AtomicI64,
     /// Goes up with each set that differs from the one before.
     generation: AtomicU64,
-    suppressed: AtomicU64,
+    suppressed: [AtomicU64; 2],
     wishes: Mutex<Wishes>,
     wanted: Notify,
-    /// How many fetches have ended.
-    ended: watch::Sender<u64>,
+    /// Told when a fetch has ended: whether it brought a set.
+    ended: watch::Sender<bool>,
+}
+
+/// Why a refresh for an unknown id was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suppressed {
+    /// The last one was too short a time ago.
+    CoolDown,
+    /// One was made for this very id, and did not bring it.
+    InVain,
+}
+
+impl Suppressed {
+    /// All of them.
+    pub const ALL: [Suppressed; 2] = [Suppressed::CoolDown, Suppressed::InVain];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Suppressed::CoolDown => "cool_down",
+            Suppressed::InVain => "in_vain",
+        }
+    }
 }
 
 /// Refreshes that requests asked for.
@@ -112,10 +134,10 @@ impl Default for KeyCell {
             usable_until: AtomicI64::new(i64::MIN),
             fetched: AtomicI64::new(i64::MIN),
             generation: AtomicU64::new(0),
-            suppressed: AtomicU64::new(0),
+            suppressed: Default::default(),
             wishes: Mutex::default(),
             wanted: Notify::new(),
-            ended: watch::Sender::new(0),
+            ended: watch::Sender::default(),
         }
     }
 }
@@ -148,9 +170,9 @@ impl KeyCell {
         (fetched != i64::MIN).then(|| now.saturating_sub(fetched).max(0))
     }
 
-    /// Refreshes for unknown ids that were not made because one had just been.
-    pub fn suppressed(&self) -> u64 {
-        self.suppressed.load(Ordering::Relaxed)
+    /// Refreshes for unknown ids that were not made, for this reason.
+    pub fn suppressed(&self, why: Suppressed) -> u64 {
+        self.suppressed.get(why as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Installs a set that was fetched at this time. The same keys again do not count as a change.
@@ -166,11 +188,11 @@ impl KeyCell {
     }
 
     /// Waits for a refresh on behalf of an unknown id: for one under way, or for one that is asked for now
-    /// if the last is long enough ago. `false` if there is none to wait for.
+    /// if the last is long enough ago. `true` once a set has come, whether the id is in it or not.
     pub async fn refresh_for(&self, kid: &str, cool_down: Duration) -> bool {
         let mut ended = self.ended.subscribe();
         let now = Instant::now();
-        let worth_waiting = {
+        let suppressed = {
             let mut wishes = self.wishes.lock();
             let in_vain =
                 wishes.unknown.get(kid).is_some_and(|since| now.duration_since(*since) < UNKNOWN_FOR);
@@ -180,13 +202,20 @@ impl KeyCell {
                 wishes.last = Some(now);
                 self.wanted.notify_one();
             }
-            !in_vain && wishes.busy
+            match (in_vain, wishes.busy) {
+                (true, _) => Some(Suppressed::InVain),
+                (false, true) => None,
+                (false, false) => Some(Suppressed::CoolDown),
+            }
         };
-        if !worth_waiting {
-            self.suppressed.fetch_add(1, Ordering::Relaxed);
+        if let Some(why) = suppressed {
+            if let Some(count) = self.suppressed.get(why as usize) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
             return false;
         }
-        tokio::time::timeout(WAIT, ended.changed()).await.is_ok_and(|changed| changed.is_ok())
+        let in_time = tokio::time::timeout(WAIT, ended.changed()).await;
+        in_time.is_ok_and(|changed| changed.is_ok()) && *ended.borrow()
     }
 
     /// Remembers an id that a refresh did not bring, so that it does not ask for another soon.
@@ -272,7 +301,9 @@ impl Refresher {
         self.recall();
         let mut failures = 0_u32;
         loop {
-            let pause = match self.refresh().await {
+            let refreshed = self.refresh().await;
+            let good = refreshed.is_ok();
+            let pause = match refreshed {
                 Ok(max_age) => {
                     failures = 0;
                     self.pause(max_age)
@@ -285,7 +316,7 @@ impl Refresher {
                 }
             };
             self.issuer.keys.wishes.lock().busy = false;
-            self.issuer.keys.ended.send_modify(|count| *count += 1);
+            self.issuer.keys.ended.send_replace(good);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.issuer.keys.wanted.notified() => {}

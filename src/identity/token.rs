@@ -1,21 +1,21 @@
-//! The judgement of a token: its form, its issuer, its key, its signature, its claims — and a memory of the
-//! tokens that passed, because a signature costs more than all the rest of a request.
+//! The judgement of a token: its form, its issuer, its key, its signature, its claims.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::quality::RandomState;
-use quick_cache::Weighter;
-use quick_cache::sync::{Cache, DefaultLifecycle};
+use uuid::Uuid;
 
+use super::aml_token::{Issued, TokenKeys};
 use super::caller::Caller;
 use super::claims::{self, BadClaim, Rules};
 use super::issuer::{Issuer, Plane};
 use super::jwks::VerifyingKey;
 use super::jws::{Compact, Malformed};
 use super::keys::Lookup;
+use super::memory::{Grounds, Memory, Passed};
 use crate::clock::Clock;
+use crate::model::scope::Scope;
 
 /// Why a token is not accepted. The caller is told only that it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub enum Rejection {
     Signature,
     /// What it says is not acceptable.
     Claim(BadClaim),
+    /// The gateway issued it for another endpoint.
+    WrongEndpoint,
+    /// The gateway issued it for an endpoint whose mode has changed since.
+    Revoked,
     /// The issuer's keys are not there, so nothing can be said.
     Unavailable,
 }
@@ -55,6 +59,8 @@ impl Rejection {
             Rejection::Claim(BadClaim::Version) => "version",
             Rejection::Claim(BadClaim::NotAnAccessToken) => "not_an_access_token",
             Rejection::Claim(BadClaim::Principal) => "principal",
+            Rejection::WrongEndpoint => "endpoint",
+            Rejection::Revoked => "revoked",
             Rejection::Unavailable => "keys_unavailable",
         }
     }
@@ -71,37 +77,12 @@ pub struct TokenTimes {
     pub cool_down: Duration,
 }
 
-/// A token that passed, as long as its issuer's keys stay the same.
-#[derive(Debug, Clone)]
-struct Passed {
-    caller: Arc<Caller>,
-    issuer: Arc<Issuer>,
-    generation: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Size;
-
-impl Weighter<Box<str>, Passed> for Size {
-    fn weight(&self, token: &Box<str>, passed: &Passed) -> u64 {
-        let groups = match &passed.caller.groups {
-            super::caller::Groups::Known(groups) => groups.len() * 16,
-            super::caller::Groups::Overage => 0,
-        };
-        (token.len() + groups + 512) as u64
-    }
-}
-
-/// Judges tokens.
-///
-/// The memory is keyed by the whole token under a randomly keyed hash, compared byte for byte. An entry is used only
-/// before its token's end and while its issuer's keys are the ones it was verified with; only tokens that passed
-/// are remembered, so bad ones cannot push good ones out.
+/// Judges tokens, and remembers those that passed.
 #[derive(Debug)]
 pub struct TokenVerifier {
     issuers: HashMap<String, Arc<Issuer>>,
     plane: Plane,
-    passed: Cache<Box<str>, Passed, Size, RandomState, DefaultLifecycle<Box<str>, Passed>>,
+    memory: Memory,
     clock: Arc<dyn Clock>,
     times: TokenTimes,
 }
@@ -115,17 +96,10 @@ impl TokenVerifier {
         times: TokenTimes,
         cache_bytes: usize,
     ) -> TokenVerifier {
-        let entries = (cache_bytes / 2048).max(16);
         TokenVerifier {
             issuers: issuers.iter().map(|issuer| (issuer.name.clone(), issuer.clone())).collect(),
             plane,
-            passed: Cache::with(
-                entries,
-                cache_bytes as u64,
-                Size,
-                RandomState::default(),
-                DefaultLifecycle::default(),
-            ),
+            memory: Memory::new(cache_bytes),
             clock,
             times,
         }
@@ -136,26 +110,24 @@ impl TokenVerifier {
         self.issuers.values()
     }
 
-    /// The caller of a token that passed before and still does.
-    pub fn remembered(&self, token: &str) -> Option<Arc<Caller>> {
-        let passed = self.passed.get(token)?;
-        let now = self.clock.unix();
-        let keys = &passed.issuer.keys;
-        let holds = now < passed.caller.expires
-            && now >= passed.caller.not_before
-            && keys.generation() == passed.generation
-            && keys.is_usable(now);
-        if !holds {
-            self.passed.remove(token);
-            return None;
-        }
-        Some(passed.caller)
-    }
-
-    /// Judges a token in full and remembers it if it passes. Waits only for the key of an unknown id.
+    /// Who calls with a token of an issuer. Waits only for the key of an unknown id.
     ///
     /// Dropping the future forgets the judgement and nothing else.
-    pub async fn verify(&self, token: &str) -> Result<Arc<Caller>, Rejection> {
+    pub async fn caller(&self, token: &str) -> Result<Arc<Caller>, Rejection> {
+        match self.remembered(token) {
+            Some(caller) => Ok(caller),
+            None => self.verify(token).await,
+        }
+    }
+
+    /// The caller of a token that passed before and still does.
+    fn remembered(&self, token: &str) -> Option<Arc<Caller>> {
+        let now = self.clock.unix();
+        self.memory.recall(token, now, |grounds| same_keys(grounds, now)).map(|passed| passed.caller)
+    }
+
+    /// Judges a token that is not remembered, and remembers it if it passes.
+    async fn verify(&self, token: &str) -> Result<Arc<Caller>, Rejection> {
         let compact = Compact::parse(token).map_err(Rejection::Malformed)?;
         let name =
             claims::claimed_issuer(&compact.payload).ok_or(Rejection::Malformed(Malformed::Payload))?;
@@ -174,19 +146,51 @@ impl TokenVerifier {
             }
             found => found?,
         };
-        if !key.verifies(&compact) {
-            return Err(Rejection::Signature);
-        }
-        let caller = Arc::new(caller);
-        self.passed
-            .insert(token.into(), Passed { caller: caller.clone(), issuer: issuer.clone(), generation });
-        Ok(caller)
+        let judge = || {
+            let grounds = Grounds::Issuer(issuer.clone(), generation);
+            let passed = || Passed { caller: Arc::new(caller), grounds };
+            key.verifies(&compact).then(passed).ok_or(Rejection::Signature)
+        };
+        let holds = |grounds: &Grounds| same_keys(grounds, rules.now);
+        self.memory.judge(token, rules.now, holds, judge).await.map(|passed| passed.caller)
     }
 
-    /// Now in Unix seconds, and the leeway for times.
-    pub fn now_and_skew(&self) -> (i64, i64) {
-        let rules = self.rules();
-        (rules.now, rules.skew)
+    /// Who calls with a token that the gateway issued for this endpoint in this epoch.
+    ///
+    /// Dropping the future forgets the judgement and nothing else.
+    pub async fn issued(
+        &self,
+        keys: &TokenKeys,
+        token: &str,
+        endpoint: &Scope,
+        epoch: Uuid,
+    ) -> Result<Arc<Caller>, Rejection> {
+        let (caller, issued) = self.own(keys, token).await?;
+        issued.opens(endpoint, epoch).map(|()| caller)
+    }
+
+    /// Whether the gateway issued this token for another endpoint.
+    pub async fn is_for_another(&self, keys: &TokenKeys, token: &str, endpoint: &Scope) -> bool {
+        self.own(keys, token).await.is_ok_and(|(_, issued)| issued.is_for_another(endpoint))
+    }
+
+    /// A token of the gateway's own, whichever endpoint it is for.
+    async fn own(&self, keys: &TokenKeys, token: &str) -> Result<(Arc<Caller>, Arc<Issued>), Rejection> {
+        let Rules { now, skew, .. } = self.rules();
+        let holds = |grounds: &Grounds| matches!(grounds, Grounds::Own(issued) if keys.holds(issued));
+        let judge = || {
+            let (caller, issued) = keys.verify(token, now, skew)?;
+            Ok(Passed { caller: Arc::new(caller), grounds: Grounds::Own(Arc::new(issued)) })
+        };
+        let passed = if let Some(passed) = self.memory.recall(token, now, holds) {
+            passed
+        } else {
+            self.memory.judge(token, now, holds, judge).await?
+        };
+        match passed.grounds {
+            Grounds::Own(issued) => Ok((passed.caller, issued)),
+            Grounds::Issuer(..) => Err(Rejection::UnknownIssuer),
+        }
     }
 
     fn rules(&self) -> Rules {
@@ -196,6 +200,16 @@ impl TokenVerifier {
             skew: seconds(self.times.clock_skew),
             max_lifetime: seconds(self.times.max_lifetime),
         }
+    }
+}
+
+/// Whether a token passed by keys that its issuer still has.
+fn same_keys(grounds: &Grounds, now: i64) -> bool {
+    match grounds {
+        Grounds::Issuer(issuer, generation) => {
+            issuer.keys.generation() == *generation && issuer.keys.is_usable(now)
+        }
+        Grounds::Own(_) => false,
     }
 }
 

@@ -158,8 +158,8 @@ impl Operations {
                 }
             }
             AuthRoute::AmlToken(epoch) => {
-                let (now, skew) = self.scoring.now_and_skew();
-                let judged = snapshot.token_keys.verify(credential, &route.scope, *epoch, now, skew);
+                let keys = &snapshot.token_keys;
+                let judged = self.scoring.issued(keys, credential, &route.scope, *epoch).await;
                 let found = match &judged {
                     Ok(caller) => format!("a token issued for this endpoint to {}", caller.object_id),
                     Err(rejection) => format!("no token for this endpoint: {}", rejection.reason()),
@@ -169,7 +169,7 @@ impl Operations {
                     checks.add("authorize", true, "an issued token is enough by itself".to_owned());
                 }
             }
-            AuthRoute::AadToken(_) => match self.scoring.verify(credential).await {
+            AuthRoute::AadToken(_) => match self.scoring.caller(credential).await {
                 Err(rejection) => {
                     let found = format!("the token is not accepted: {}", rejection.reason());
                     checks.add("authenticate", false, found);
@@ -185,7 +185,7 @@ impl Operations {
 
     /// Whether a credential is a token of the asker himself.
     async fn is_own(&self, asker: &Asker, credential: &str) -> bool {
-        let caller = self.scoring.verify(credential).await;
+        let caller = self.scoring.caller(credential).await;
         caller.is_ok_and(|caller| caller.object_id == asker.caller.object_id)
     }
 

@@ -29,6 +29,7 @@ pub(super) fn refusal(fault: &Fault, record: &mut Record) -> (http::response::Pa
     record.status = Some(status);
     record.reason = Some(fault.reason.label());
     record.detail = fault.detail;
+    record.claimed.clone_from(&fault.claimed);
     let body =
         serde_json::json!({ "error": { "code": fault.reason.code(), "message": fault.message } }).to_string();
     let (mut head, ()) = Response::new(()).into_parts();

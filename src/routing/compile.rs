@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::changed::Changed;
 use super::rate::EndpointRates;
-use super::snapshot::{AuthRoute, Clocks, DeploymentRoute, EndpointRoute, Snapshot};
+use super::snapshot::{AuthRoute, Clocks, DeploymentRoute, EndpointKeys, EndpointRoute, Snapshot};
 use super::split::{Split, Turns};
 use super::upkeep::Upkeep;
 use crate::identity::aml_token::TokenKeys;
@@ -123,7 +123,8 @@ impl Compiler {
         }
         let score = policy.prepare(Action::control(SCORE));
         let token_keys = TokenKeys::of(token_keys);
-        Ok(Snapshot { revision, policy, score, endpoints: routes, token_keys, problems })
+        let endpoint_keys = EndpointKeys::default();
+        Ok(Snapshot { revision, policy, score, endpoints: routes, token_keys, endpoint_keys, problems })
     }
 
     /// Whether a deployment could be compiled, by itself.

@@ -1,8 +1,9 @@
 //! The snapshot: everything that a request needs to know, in tables.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -122,8 +123,34 @@ pub struct Snapshot {
     pub endpoints: HashMap<String, Arc<EndpointRoute>>,
     /// The keys of tokens that the gateway issues.
     pub token_keys: TokenKeys,
+    /// Every key that opens an endpoint.
+    pub endpoint_keys: EndpointKeys,
     /// What of endpoints and deployments could not be used; the rest of them is in force.
     pub problems: Vec<CompileError>,
+}
+
+/// The digests of every key that opens an endpoint, collected when somebody first asks.
+#[derive(Default)]
+pub struct EndpointKeys(OnceLock<HashSet<[u8; 32]>>);
+
+impl fmt::Debug for EndpointKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndpointKeys(…)")
+    }
+}
+
+impl Snapshot {
+    /// Whether a key with this digest opens some endpoint.
+    pub fn opens_some_endpoint(&self, digest: &[u8; 32]) -> bool {
+        let collect = || {
+            let keys = self.endpoints.values().filter_map(|endpoint| match &endpoint.auth {
+                AuthRoute::Key(keys) => Some(keys.both()),
+                AuthRoute::AmlToken(_) | AuthRoute::AadToken(_) => None,
+            });
+            keys.flatten().collect()
+        };
+        self.endpoint_keys.0.get_or_init(collect).contains(digest)
+    }
 }
 
 /// The snapshot in force. Read once for each request and kept to its end.

@@ -135,5 +135,7 @@ pub struct Line {
     pub(super) tenant_id: Option<String>,
     pub(super) app_id: Option<String>,
     pub(super) token_id: Option<String>,
+    pub(super) claimed_issuer_hash: Option<String>,
+    pub(super) claimed_key_hash: Option<String>,
     pub(super) client_address: IpAddr,
 }

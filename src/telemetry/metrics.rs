@@ -58,7 +58,7 @@ families! {
     refusals: IntCounterVec = "scoregate_refusals_total", "Requests that the gateway answered itself.", ["reason"];
     decisions: IntCounterVec = "scoregate_authorization_decisions_total", "Decisions about the right to score.", ["decision"];
     jwks_age: IntGaugeVec = "scoregate_jwks_age_seconds", "Time since an issuer's keys were last fetched; -1 if never.", ["issuer"];
-    jwks_suppressed: IntGaugeVec = "scoregate_security_jwks_refresh_suppressed", "Refreshes for unknown key ids that were not made.", ["issuer"];
+    jwks_suppressed: IntGaugeVec = "scoregate_security_jwks_refresh_suppressed", "Refreshes for unknown key ids that were not made.", ["issuer", "reason"];
     snapshot_revision: IntGauge = "scoregate_snapshot_revision", "Revision of the resources in force.";
     snapshot_age: IntGauge = "scoregate_snapshot_age_seconds", "Time since the resources in force were last found to be the store's.";
     in_force: Histogram = "scoregate_change_in_force_seconds", "From a change's being stored until it was in force here." => SECONDS;
@@ -80,6 +80,7 @@ families! {
     bad_request: IntCounterVec = "scoregate_security_bad_request", "Messages that were malformed.", ["reason"];
     token_rejected: IntCounterVec = "scoregate_security_token_rejected", "Tokens that were refused.", ["reason"];
     credential_shape: IntCounterVec = "scoregate_security_credential_shape", "Requests whose credential was missing, repeated or malformed.", ["reason"];
+    credential_wrong_endpoint: IntCounterVec = "scoregate_security_credential_wrong_endpoint", "Keys and issued tokens of another endpoint than the one that was called.", ["reason"];
     auth_failures: IntCounterVec = "scoregate_security_auth_failures", "Failed authentications.", ["reason"];
     header_stripped: IntCounterVec = "scoregate_security_header_stripped", "Header fields of clients that were not passed on because they could deceive an instance.", ["reason"];
     limit: IntCounterVec = "scoregate_security_limit", "Requests beyond a limit.", ["reason"];

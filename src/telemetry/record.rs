@@ -11,6 +11,7 @@ use super::metrics::{DeploymentMetrics, Metrics};
 use super::recent::{Outcome, Recent};
 use crate::clock::{Clock, millis};
 use crate::identity::caller::Caller;
+use crate::identity::claimed::Claimed;
 use crate::model::scope::WorkspaceRef;
 
 /// Where records go.
@@ -73,6 +74,8 @@ pub struct Record {
     pub reason: Option<&'static str>,
     /// A more exact word for the log alone.
     pub detail: Option<&'static str>,
+    /// What a refused token claims to be.
+    pub claimed: Option<Box<Claimed>>,
     /// The instance's own status.
     pub model_status: Option<StatusCode>,
     /// Bytes of the request body passed on.
@@ -119,6 +122,7 @@ impl Record {
             status: None,
             reason: None,
             detail: None,
+            claimed: None,
             model_status: None,
             request_bytes: 0,
             response_bytes: 0,
@@ -186,6 +190,8 @@ impl Record {
             tenant_id: caller.and_then(|c| c.tenant).map(|tenant| tenant.to_string()),
             app_id: caller.and_then(|c| c.app_id.clone()),
             token_id: caller.and_then(|c| c.token_id.clone()),
+            claimed_issuer_hash: self.claimed.as_ref().and_then(|claimed| claimed.issuer.clone()),
+            claimed_key_hash: self.claimed.as_ref().and_then(|claimed| claimed.key.clone()),
             client_address: self.peer,
         }
     }

@@ -6,7 +6,7 @@ use scoregate::dev::issuer::TokenVersion;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::mint::{self, KID, Membership, Mint};
+use crate::support::mint::{self, Membership, Mint};
 use crate::support::raw::{Answer, ask};
 use crate::support::stand::{AUDIENCE, SUBSCRIPTION, TENANT, deployment, object_id};
 use crate::support::{Instance, Plan, Raw, Stand, until};
@@ -389,71 +389,14 @@ async fn own_keys(table: &mut Table) {
     }
 }
 
-/// Tokens that nobody issued as they are.
-fn forgeries(table: &Table) -> Vec<(&'static str, String, Expect)> {
-    let good = table.stand.token("scientist");
-    let parts: Vec<&str> = good.split('.').collect();
-    let owner = table.stand.token("owner");
-    let owners: Vec<&str> = owner.split('.').collect();
-    let mint = &table.mint;
-    let at_root = object_id("at-root");
-    let head = |value: serde_json::Value| mint.sign(&value, &mint.claims(at_root));
-    // Another key than the one that is published, under the same id.
-    let forger = Mint::new(MINTED);
-    vec![
-        ("signed with another key", forger.token(at_root), INVALID),
-        ("signature of another token", format!("{}.{}.{}", parts[0], parts[1], owners[2]), INVALID),
-        ("payload of another token", format!("{}.{}.{}", parts[0], owners[1], parts[2]), INVALID),
-        ("signature changed", format!("{}.{}.{}", parts[0], parts[1], changed(parts[2], 0)), INVALID),
-        ("signature truncated", good.get(..good.len() - 4).unwrap().to_owned(), INVALID),
-        ("signature extended", format!("{good}AAAA"), INVALID),
-        ("signature padded", format!("{good}=="), INVALID),
-        ("no signature", format!("{}.{}.", parts[0], parts[1]), INVALID),
-        ("two parts", format!("{}.{}", parts[0], parts[1]), INVALID),
-        ("four parts", format!("{good}.{}", parts[2]), INVALID),
-        ("five parts", format!("{good}..{}", parts[2]), INVALID),
-        (
-            "alg none, unsigned",
-            mint::message(&json!({ "alg": "none", "kid": KID }), &mint.claims(at_root)) + ".",
-            INVALID,
-        ),
-        ("alg none, signed", head(json!({ "alg": "none", "kid": KID })), INVALID),
-        ("alg in lower case", head(json!({ "alg": "rs256", "kid": KID })), INVALID),
-        ("HS256 with the public key", mint.hs256(&mint.claims(at_root)), INVALID),
-        ("RS512 by name", head(json!({ "alg": "RS512", "kid": KID })), INVALID),
-        ("no key id", head(json!({ "alg": "RS256" })), INVALID),
-        ("unknown key id", head(json!({ "alg": "RS256", "kid": "other" })), INVALID),
-        (
-            "a key address of its own",
-            forger.sign(
-                &json!({ "alg": "RS256", "kid": KID, "jku": "http://127.0.0.1:9/keys" }),
-                &mint.claims(at_root),
-            ),
-            INVALID,
-        ),
-        (
-            "critical extensions",
-            head(json!({ "alg": "RS256", "kid": KID, "crit": ["b64"], "b64": false })),
-            INVALID,
-        ),
-        ("another type", head(json!({ "alg": "RS256", "kid": KID, "typ": "dpop+jwt" })), INVALID),
-        ("rubbish in three parts", "a.b.c".to_owned(), INVALID),
-        ("dots", "...".to_owned(), INVALID),
-        ("longer than a token may be", mint.with(at_root, &json!({ "x": "y".repeat(14_000) })), INVALID),
-    ]
-}
-
-/// Tokens and near-tokens.
+/// Tokens of issuers that are trusted, and of one that does not answer. What else may be wrong with a token is in `tokens`.
 fn tokens(table: &mut Table) {
     let issued =
         |who: &str, audience: &str, version| table.stand.issuer.token(who, audience, version).unwrap();
     let (v1, v2) = (TokenVersion::V1, TokenVersion::V2);
     let mint = &table.mint;
     let at_root = object_id("at-root");
-    let with = |value: serde_json::Value| mint.with(at_root, &value);
-    let stranger = Mint::new(STRANGE);
     let silent = Mint::new(SILENT);
-    let now = mint::now();
     let rows = vec![
         ("v1", issued("scientist", AUDIENCE, v1), Answered("blue")),
         ("v2", issued("scientist", AUDIENCE, v2), Answered("blue")),
@@ -463,46 +406,14 @@ fn tokens(table: &mut Table) {
             issued("scientist", "18a66f5f-dbdf-4c17-9dd7-1634712a9cbe", v2),
             Answered("blue"),
         ),
-        ("audience with two slashes", issued("scientist", "https://ml.azure.com//", v1), INVALID),
-        ("audience with more behind", issued("scientist", "https://ml.azure.com.evil.test", v1), INVALID),
-        ("audience in another case", issued("scientist", "https://ML.azure.com", v1), INVALID),
         ("audience of the control plane", issued("scientist", "https://management.azure.com", v1), INVALID),
         ("audience of Graph", issued("scientist", "https://graph.microsoft.com", v2), INVALID),
         ("minted", mint.token(at_root), Answered("blue")),
-        ("several audiences, one of them right", with(json!({ "aud": ["x", AUDIENCE] })), Answered("blue")),
-        ("several audiences, all wrong", with(json!({ "aud": ["x", "y"] })), INVALID),
-        ("no audience", with(json!({ "aud": null })), INVALID),
-        ("of a tenant that is not served", stranger.token(at_root), INVALID),
-        ("of another tenant, by the claim", with(json!({ "tid": TENANT })), INVALID),
-        ("no tenant", with(json!({ "tid": null })), INVALID),
-        ("of another issuer", with(json!({ "iss": "https://evil.test/" })), INVALID),
-        (
-            "of the other authority's issuer",
-            with(json!({ "iss": mint::v1_issuer(TENANT), "tid": TENANT })),
-            INVALID,
-        ),
-        (
-            "issuer without its slash",
-            with(json!({ "iss": mint::v1_issuer(MINTED).trim_end_matches('/') })),
-            INVALID,
-        ),
-        ("no issuer", with(json!({ "iss": null })), INVALID),
-        ("expired", with(json!({ "iat": now - 7200, "nbf": now - 7200, "exp": now - 61 })), INVALID),
-        ("not yet valid", with(json!({ "nbf": now + 600 })), INVALID),
-        ("issued in the future", with(json!({ "iat": now + 600 })), INVALID),
-        ("of too long a life", with(json!({ "exp": now + 25 * 3600 })), INVALID),
-        ("no end", with(json!({ "exp": null })), INVALID),
-        ("end as text", with(json!({ "exp": (now + 3600).to_string() })), INVALID),
-        ("beginning as text", with(json!({ "nbf": (now - 5).to_string() })), INVALID),
-        ("of the other version", with(json!({ "ver": "2.0" })), INVALID),
-        ("no object id", with(json!({ "oid": null })), INVALID),
-        ("object id that is none", with(json!({ "oid": "owner" })), INVALID),
-        ("an id token", with(json!({ "nonce": "n", "idtyp": null })), INVALID),
-        ("for its own client", with(json!({ "aud": [AUDIENCE, "app"], "appid": "app" })), INVALID),
+        ("of a tenant that is not served", Mint::new(STRANGE).token(at_root), INVALID),
         ("of a silent authority", silent.token(at_root), UNDECIDED),
         ("of a silent authority, wrong audience", silent.with(at_root, &json!({ "aud": "x" })), INVALID),
     ];
-    for (what, token, expect) in rows.into_iter().chain(forgeries(table)) {
+    for (what, token, expect) in rows {
         table.row(&format!("aad-ep, token {what}"), "aad-ep", bearer(&token), expect);
     }
     for ep in ["key-ep", "aml-ep"] {

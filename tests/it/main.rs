@@ -37,3 +37,4 @@ mod sdk;
 mod split;
 mod supervised;
 mod tls;
+mod tokens;

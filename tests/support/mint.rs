@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents};
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::{Json, Router};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -43,15 +44,26 @@ impl Mint {
         (public.n, public.e)
     }
 
+    /// The public half as an entry of a key set.
+    pub fn jwk(&self, kid: &str) -> Value {
+        let (n, e) = self.modulus();
+        json!({
+            "kty": "RSA", "use": "sig", "kid": kid,
+            "n": URL_SAFE_NO_PAD.encode(n), "e": URL_SAFE_NO_PAD.encode(e),
+        })
+    }
+
     /// Serves discovery and keys on loopback and gives the authority's address.
     pub async fn serve(&self) -> String {
+        self.serve_also(Vec::new()).await
+    }
+
+    /// The same with more keys in the set.
+    pub async fn serve_also(&self, more: Vec<Value>) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = format!("http://{}", listener.local_addr().unwrap());
-        let (n, e) = self.modulus();
-        let keys = json!({"keys": [{
-            "kty": "RSA", "use": "sig", "kid": KID,
-            "n": URL_SAFE_NO_PAD.encode(n), "e": URL_SAFE_NO_PAD.encode(e),
-        }]});
+        let keys = [vec![self.jwk(KID)], more].concat();
+        let keys = json!({ "keys": keys });
         let base = format!("{authority}/{}", self.tenant);
         let metadata = |issuer: String| json!({ "issuer": issuer, "jwks_uri": format!("{base}/keys") });
         let tenant = self.tenant;
@@ -90,18 +102,33 @@ impl Mint {
 
     /// Signs these very parts.
     pub fn sign(&self, head: &Value, claims: &Value) -> String {
-        let message = message(head, claims);
-        let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+        self.seal(&message(head, claims))
+    }
+
+    /// Signs these very bytes, whatever they are.
+    pub fn seal(&self, message: &str) -> String {
+        let signature = self.signature(&RSA_PKCS1_SHA256, message.as_bytes());
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// A token "signed" with the public key as an HMAC secret.
-    pub fn hs256(&self, claims: &Value) -> String {
-        let message = message(&json!({ "typ": "JWT", "alg": "HS256", "kid": KID }), claims);
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.modulus().0), message.as_bytes());
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
+    /// The signature of these bytes.
+    pub fn signature(&self, padding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key.sign(padding, &SystemRandom::new(), message, &mut signature).unwrap();
+        signature
     }
+
+    /// The public half as the PEM that anybody can make of what is published.
+    pub fn pem(&self) -> String {
+        let der = self.key.public_key().as_der().unwrap();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der.as_ref()))
+    }
+}
+
+/// A token "signed" with a secret.
+pub fn hs256(message: &str, secret: &[u8]) -> String {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
 /// The two signed parts of a token.

@@ -8,10 +8,12 @@ pub mod instance;
 pub mod mint;
 pub mod pki;
 pub mod played;
+pub mod provider;
 pub mod raw;
 pub mod rest;
 pub mod site;
 pub mod stand;
+pub mod weak;
 
 pub use instance::Instance;
 pub use raw::Raw;

@@ -166,6 +166,11 @@ impl Process {
         self.log.lock().iter().filter(|record| like(record)).count()
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.lock().clone()
+    }
+
     /// The text of an address for operators, and its status.
     pub async fn look(&self, path: &str) -> (u16, String) {
         let message = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");

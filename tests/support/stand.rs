@@ -200,11 +200,20 @@ impl Stand {
 
     /// The value of a metric line that starts so, 0 if there is none.
     pub async fn metric(&self, start: &str) -> f64 {
+        self.metric_text(start).await.and_then(|text| text.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// The same of a counter.
+    pub async fn counted(&self, start: &str) -> u64 {
+        self.metric_text(start).await.map_or(0, |text| text.parse().unwrap())
+    }
+
+    async fn metric_text(&self, start: &str) -> Option<String> {
         let ask = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
         let answer = super::raw::ask(self.gateway.admin, ask).await.unwrap();
         let text = String::from_utf8(answer.body).unwrap();
         let line = text.lines().find(|line| line.starts_with(start));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+        line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
     }
 
     pub async fn stop(self) {

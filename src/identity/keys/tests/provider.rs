@@ -192,7 +192,7 @@ pub(super) fn refresher(issuer: &Arc<Issuer>, provider: &Arc<Provider>, memory: 
 /// An issuer whose refresher runs.
 pub(super) struct Running {
     pub(super) issuer: Arc<Issuer>,
-    ended: watch::Receiver<u64>,
+    ended: watch::Receiver<bool>,
 }
 
 impl Running {

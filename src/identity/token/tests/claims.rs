@@ -344,6 +344,11 @@ async fn rule_10_id_tokens_are_not_access_tokens() {
         row("of a client for itself", for_app(json!(ML_APP), "azp"), "not_an_access_token"),
         row("of a client for itself and another", for_app(json!([ML, ML_APP]), "azp"), "not_an_access_token"),
         row(
+            "of a client for itself, with another as its party",
+            for_app(json!(ML_APP), "appid").claim("azp", CLIENT),
+            "not_an_access_token",
+        ),
+        row(
             "of a client for itself in version 1",
             Token::v1().claim("aud", ML_APP).claim("appid", ML_APP),
             "not_an_access_token",

@@ -13,7 +13,7 @@ use super::forge::{ATTACKER, ENTRA_V2, Gate, LONGER, MAX_STALE, NOW, TENANT, Tok
 use super::{OK, Rejection};
 use crate::clock::ManualClock;
 use crate::identity::fetch::{Ask, Document, Fetch, FetchError};
-use crate::identity::keys::{KeyTimes, Refresher};
+use crate::identity::keys::{KeyTimes, Refresher, Suppressed};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -92,7 +92,7 @@ async fn forged_key_ids_cost_one_fetch_and_are_refused() {
         assert_eq!(judged, vec![Err(Rejection::UnknownKey); 50]);
     }
     assert_eq!(provider.fetches(), 2);
-    assert_eq!(gate.issuer(&v2(TENANT)).keys.suppressed(), 50);
+    assert_eq!(gate.issuer(&v2(TENANT)).keys.suppressed(Suppressed::InVain), 50);
     // Good tokens are judged all the while.
     assert_eq!(gate.judge(&Token::v2().signed()).await, OK);
 }
