@@ -196,6 +196,7 @@ impl Pipeline {
             last: begun,
             waits: false,
             ended: false,
+            broken: false,
         };
         Ok((head, relay))
     }

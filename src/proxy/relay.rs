@@ -52,6 +52,8 @@ pub(super) struct Relay {
     /// It is the instance that is waited for.
     pub(super) waits: bool,
     pub(super) ended: bool,
+    /// It did not come to its end.
+    pub(super) broken: bool,
 }
 
 impl Relay {
@@ -114,6 +116,7 @@ impl Body for Answer {
             }
             Poll::Ready(Some(Err(error))) => {
                 relay.ended = true;
+                relay.broken = true;
                 relay.pass.deployment().fleet.failed(relay.pass.instance());
                 answer.record.response_broken();
                 Poll::Ready(Some(Err(error.into())))
@@ -121,6 +124,7 @@ impl Body for Answer {
             Poll::Pending => {
                 let Some(clock) = relay.overdue(cx) else { return Poll::Pending };
                 relay.ended = true;
+                relay.broken = true;
                 answer.record.reason = Some(clock);
                 Poll::Ready(Some(Err("the instance's answer took too long".into())))
             }
@@ -149,6 +153,8 @@ impl Drop for Answer {
             self.record.request_done = relay.flow.ended();
             if !relay.ended && !relay.body.is_end_stream() {
                 self.record.reason = Some("client_gone");
+            } else if !relay.broken {
+                relay.pass.deployment().fleet.finished(relay.pass.instance());
             }
         }
     }

@@ -1,11 +1,14 @@
 //! One request and its answer over one connection.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use tokio::sync::Notify;
 
 use super::body::RequestBody;
 
@@ -73,9 +76,33 @@ fn sound(response: Response<Incoming>) -> Result<Response<Incoming>, SendError> 
     if framed && once && answers { Ok(response) } else { Err(SendError::Protocol) }
 }
 
+/// The most interim answers (1xx) that come before an answer; none of them goes on to the client.
+const INTERIM: u32 = 16;
+
+/// Gives up on an instance that only ever announces its answer.
+async fn within_interim<T>(
+    mut request: Request<RequestBody>,
+    send: impl AsyncFnOnce(Request<RequestBody>) -> Result<T, SendError>,
+) -> Result<T, SendError> {
+    let too_many = Arc::new((AtomicU32::new(0), Notify::new()));
+    let told = too_many.clone();
+    hyper::ext::on_informational(&mut request, move |_| {
+        if told.0.fetch_add(1, Ordering::Relaxed) >= INTERIM {
+            told.1.notify_one();
+        }
+    });
+    let result = tokio::select! {
+        biased;
+        result = send(request) => result,
+        () = too_many.1.notified() => Err(SendError::Protocol),
+    };
+    if too_many.0.load(Ordering::Relaxed) > INTERIM { Err(SendError::Protocol) } else { result }
+}
+
 impl Exchange for http1::SendRequest<RequestBody> {
     async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        self.try_send_request(request).await.map_err(failed).and_then(sound)
+        let sending = async |request| self.try_send_request(request).await.map_err(failed).and_then(sound);
+        within_interim(request, sending).await
     }
     fn is_ready(&self) -> bool {
         http1::SendRequest::is_ready(self)

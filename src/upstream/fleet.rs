@@ -176,38 +176,42 @@ impl Fleet {
                 Err(NoPlace::NoInstance)
             };
         }
-        let any_in = members.iter().any(|instance| instance.standing.is_in());
-        let open = |instance: &Arc<Instance>| {
-            if any_in { instance.standing.is_in() } else { instance.standing.is_only_ejected() }
-        };
-        if !members.iter().any(open) {
-            return Err(NoPlace::NoInstance);
-        }
+        let is_in = |instance: &Instance| instance.standing.is_in();
+        let is_ejected = |instance: &Instance| instance.standing.is_only_ejected();
         let turn = self.crowd.turn.fetch_add(1, Ordering::Relaxed);
-        for spared in [except, None] {
-            let candidate = |instance: &Arc<Instance>| {
-                let passed_over = spared.is_some_and(|spared| Arc::ptr_eq(spared, instance));
-                (open(instance) && !passed_over).then(|| Candidate {
-                    in_flight: instance.in_flight(),
-                    most: self.most(instance),
-                    latency: instance.standing.latency(),
-                    back_for: instance.standing.back_for(),
-                })
+        let passed_over =
+            |instance: &Arc<Instance>| except.is_some_and(|except| Arc::ptr_eq(except, instance));
+        let mut why = NoPlace::NoInstance;
+        // An instance that was ejected is better than none, and than the one that has just failed.
+        let orders: [(&dyn Fn(&Instance) -> bool, bool); 3] =
+            [(&is_in, false), (&is_ejected, false), (&is_in, true)];
+        for (open, again) in orders {
+            let is_open = |instance: &Arc<Instance>| open(instance) && passed_over(instance) == again;
+            if !members.iter().any(is_open) {
+                continue;
+            }
+            why = NoPlace::Full;
+            let candidate = |instance: &Arc<Instance>| Candidate {
+                in_flight: instance.in_flight(),
+                most: self.most(instance),
+                latency: instance.standing.latency(),
+                back_for: instance.standing.back_for(),
             };
+            let candidate = |at: usize| members.get(at).filter(|one| is_open(one)).map(candidate);
             // Another worker may take the last place between look and grasp.
             for _ in 0..3 {
-                let chosen =
-                    choose(members.len(), |at| members.get(at).and_then(candidate), turn, self.rules.warm_up);
+                let chosen = choose(members.len(), candidate, turn, self.rules.warm_up);
                 let Some(instance) = chosen.and_then(|at| members.get(at)) else { break };
                 if let Some(lease) = instance.lease(self.most(instance)) {
                     return Ok(lease);
                 }
             }
+            // Who is not being sent elsewhere waits for an instance that is well.
             if except.is_none() {
                 break;
             }
         }
-        Err(NoPlace::Full)
+        Err(why)
     }
 
     /// A place at an instance, after a bounded wait if need be. Dropping the future gives up the place in the queue.
@@ -247,11 +251,19 @@ impl Fleet {
         self.lease(Some(&instance))
     }
 
-    /// An instance answered with this status, after this long.
+    /// An instance began to answer with this status, after this long.
     pub fn answered(&self, instance: &Instance, after: Duration, status: http::StatusCode) {
         instance.answered(after, status);
         if self.rules.adaptive {
             instance.learn(after);
+        }
+    }
+
+    /// An instance's answer came to its end. One that was ejected, and asked for want of a better one, is back.
+    pub fn finished(&self, instance: &Instance) {
+        instance.standing.finished();
+        if instance.standing.is(Out::Ejected) {
+            self.tried(instance, true);
         }
     }
 

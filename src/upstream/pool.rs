@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 
 use super::body::RequestBody;
@@ -19,6 +19,9 @@ const BUFFER: usize = 64 * 1024;
 
 /// How many idle connections are looked at for one that is ready.
 const LOOK: usize = 8;
+
+/// How often an HTTP/2 connection is asked whether it lives.
+const PING: Duration = Duration::from_secs(10);
 
 /// Bounds of a pool and of what instances may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +161,13 @@ impl Pool {
         let stream = TokioIo::new(self.connector.connect().await?);
         if self.version == HttpVersion::Http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.max_header_list_size(u32::try_from(self.bounds.header_bytes).unwrap_or(u32::MAX));
+            // Every request shares the connection, so that one that died unnoticed would hold up all of them.
+            builder
+                .timer(TokioTimer::new())
+                .max_header_list_size(u32::try_from(self.bounds.header_bytes).unwrap_or(u32::MAX))
+                .keep_alive_interval(PING)
+                .keep_alive_timeout(PING / 2)
+                .keep_alive_while_idle(true);
             let (handle, connection) = builder.handshake(stream).await.map_err(|_| ConnectError::Failed)?;
             tokio::spawn(connection);
             if let Some(shard) = self.shard(worker) {

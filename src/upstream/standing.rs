@@ -109,11 +109,15 @@ impl Standing {
         Some(Duration::from_millis(self.now().saturating_sub(back)))
     }
 
-    /// It answered, after this long.
-    pub fn answered(&self, after: Duration) {
+    /// An answer of its came to its end.
+    pub fn finished(&self) {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// It began to answer, after this long.
+    pub fn answered(&self, after: Duration) {
         self.answered.fetch_add(1, Ordering::Relaxed);
         let now = self.now() & u64::from(u32::MAX);
         let known = self.latency.load(Ordering::Relaxed);
@@ -193,10 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_end_with_an_answer_and_are_counted_beside() {
+    fn failures_in_a_row_end_with_a_whole_answer_and_are_counted_beside() {
         let standing = Standing::default();
         assert_eq!((standing.failed(), standing.failed()), (1, 2));
         standing.answered(Duration::from_millis(1));
+        standing.finished();
         standing.declined();
         assert_eq!(standing.failed(), 1);
         assert_eq!(standing.take_counts(), (4, 4));

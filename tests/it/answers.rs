@@ -465,6 +465,23 @@ async fn the_model_s_own_errors_can_be_failed_dependencies() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interim_answers_are_dropped_and_not_endless() {
+    let answer = |interim: usize| {
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(interim)
+            + "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    };
+    let (few, many) = (answer(16), answer(17));
+    let blue = instance(&[("16", few, false), ("17", many, false), ("0", answer(0), false)]).await;
+    let stand = Stand::start(Plan::endpoint("aad_token", &[&blue.url])).await;
+    let mut client = Client::of(&stand).await;
+    for (number, status, reason) in [(0, 200, None), (1, 502, Some("instance_protocol")), (2, 200, None)] {
+        let answer = client.ask("POST", &format!("/case/{number}")).await.unwrap();
+        assert_eq!((answer.status, answer.reason()), (status, reason), "{number}: {}", answer.head);
+    }
+    stand.stop().await;
+}
+
 async fn stand_of(urls: &[&str], settings: &str) -> Stand {
     let mut plan = Plan::endpoint("aad_token", urls);
     plan.resources.retain(|(name, _)| name != "blue.yaml");
@@ -508,10 +525,10 @@ async fn an_instance_that_does_not_answer_in_time_is_408_and_its_connection_ends
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_is_not_there_is_502_unless_another_is() {
-    let free = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
+    // Bound and never listening, so that nobody else gets the port.
+    let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let free = format!("http://{}", taken.local_addr().unwrap().as_socket().unwrap());
     let stand = stand_of(&[&free], "request_timeout_ms: 5000").await;
     let mut client = Client::of(&stand).await;
     for method in ["POST", "GET"] {

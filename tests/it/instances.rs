@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::instance::{Holding, Seen, ok};
+use crate::support::pki::{Pki, write_secret};
 use crate::support::raw::{Answer, ask};
 use crate::support::stand::deployment;
 use crate::support::{Instance, Plan, Stand, until};
@@ -304,4 +305,73 @@ async fn a_change_of_other_things_leaves_connections_and_ejections_alone() {
     }
     assert_eq!(one.scored(), before);
     stand.stop().await;
+}
+
+/// An instance that speaks TLS and asks for a certificate of this authority.
+async fn guarded(pki: &Pki, own: &crate::support::pki::Pair) -> String {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::AsyncWriteExt;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pki.pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let asked =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let chain = vec![CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+    let config =
+        builder.unwrap().with_client_cert_verifier(asked.build().unwrap()).with_single_cert(chain, key);
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.unwrap()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut raw = [0; 4096];
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut raw).await;
+                let _ = stream.write_all(&ok("\"guarded\"")).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_may_ask_for_a_certificate_and_has_to_show_the_right_one() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        write_secret(&path, text);
+        path.display().to_string()
+    };
+    let (own, foreign) = (pki.client(), other.client());
+    let (roots, others) = (file("ca.pem", &pki.pem), file("other.pem", &other.pem));
+    let pair = |name: &str, pair: &crate::support::pki::Pair| {
+        let (certificate, key) =
+            (file(&format!("{name}.pem"), &pair.certificate), file(&format!("{name}.key"), &pair.key));
+        format!(", client_certificate: {{ certificate: \"{certificate}\", private_key: \"{key}\" }}")
+    };
+    let (good, bad) = (pair("own", &own), pair("foreign", &foreign));
+    let named = guarded(&pki, &pki.server(&["localhost"], 2)).await;
+    let misnamed = guarded(&pki, &pki.server(&["elsewhere"], 3)).await;
+    for (case, url, roots, own, status) in [
+        ("all as it should be", &named, &roots, good.as_str(), 200),
+        ("no certificate", &named, &roots, "", 502),
+        ("a certificate of somebody else's", &named, &roots, &bad, 502),
+        ("an instance that is not trusted", &named, &others, &good, 502),
+        ("an instance with another name", &misnamed, &roots, &good, 502),
+    ] {
+        let mut plan = Plan::endpoint("aad_token", &[]);
+        plan.resources.retain(|(name, _)| name != "blue.yaml");
+        plan.add("blue.yaml", format!("name: blue\nendpoint_name: my-ep\nbackend: {{ urls: [ \"{url}\" ], ca_file: \"{roots}\"{own} }}\n"));
+        let stand = Stand::start(plan).await;
+        let answer = score(&stand, "POST").await;
+        assert_eq!(answer.status, status, "{case}: {}", answer.head);
+        stand.stop().await;
+    }
 }

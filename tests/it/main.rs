@@ -16,6 +16,7 @@ mod support;
 
 mod answers;
 mod auth_matrix;
+mod chaos;
 mod cli;
 
 mod cli_client;

@@ -73,12 +73,15 @@ async fn answered(stand: &Stand) -> Option<Value> {
     score(stand, "/score").await.filter(|answer| answer.status == 200).map(|answer| answer.json())
 }
 
-/// The processes that answer now.
-async fn pids(stand: &Stand, requests: usize) -> HashSet<i64> {
+/// The processes that answer, once so many of them live.
+async fn serving(stand: &Stand, count: usize) -> HashSet<i64> {
     let mut pids = HashSet::new();
-    for _ in 0..requests {
+    until(&format!("{count} serve"), async || {
         pids.extend(answered(stand).await.and_then(|answer| answer["pid"].as_i64()));
-    }
+        pids.retain(|pid| lives(*pid));
+        pids.len() == count
+    })
+    .await;
     pids
 }
 
@@ -91,8 +94,7 @@ fn lives(pid: i64) -> bool {
 async fn processes_are_run_started_again_and_stopped() {
     let home = tempfile::tempdir().unwrap();
     let stand = Stand::start(plan(&blue(home.path(), 2, "VERSION: one"))).await;
-    until("both serve", async || pids(&stand, 6).await.len() == 2).await;
-    let first = pids(&stand, 6).await;
+    let first = serving(&stand, 2).await;
     let answer = answered(&stand).await.unwrap();
     assert_eq!(
         (&answer["version"], answer["cwd"].as_str()),
@@ -103,8 +105,8 @@ async fn processes_are_run_started_again_and_stopped() {
     // One ends; another takes its place.
     let answer = score(&stand, "/die").await.unwrap();
     assert_eq!((answer.status, answer.reason()), (502, Some("connection_broken")));
-    until("there are two again", async || pids(&stand, 6).await.len() == 2).await;
-    let second = pids(&stand, 6).await;
+    until("one is gone", async || first.iter().any(|pid| !lives(*pid))).await;
+    let second = serving(&stand, 2).await;
     assert_eq!(second.intersection(&first).count(), 1, "{first:?} {second:?}");
     // What they wrote can be read, by whoever may.
     let owner = stand.as_("owner");
@@ -122,8 +124,7 @@ async fn processes_are_run_started_again_and_stopped() {
 async fn a_deployment_that_is_described_anew_is_replaced_without_a_gap() {
     let home = tempfile::tempdir().unwrap();
     let stand = Stand::start(plan(&blue(home.path(), 2, "VERSION: one"))).await;
-    until("both serve", async || pids(&stand, 6).await.len() == 2).await;
-    let first = pids(&stand, 6).await;
+    let first = serving(&stand, 2).await;
     stand.put("blue.yaml", &blue(home.path(), 2, "VERSION: two, LOADING: \"0.3\""));
     let (mut asked, mut versions) = (0, HashSet::new());
     until("only the new one answers", async || {
@@ -138,7 +139,7 @@ async fn a_deployment_that_is_described_anew_is_replaced_without_a_gap() {
     .await;
     println!("{asked} requests while two instances were replaced, none failed; versions seen: {versions:?}");
     // One that can never start leaves the old ones at work.
-    let second = pids(&stand, 6).await;
+    let second = serving(&stand, 2).await;
     stand.put("blue.yaml", &blue(home.path(), 2, "BROKEN: \"1\""));
     let owner = stand.as_("owner");
     until("it is said to loop", async || {
@@ -146,7 +147,7 @@ async fn a_deployment_that_is_described_anew_is_replaced_without_a_gap() {
         shown.at("/properties/properties/scoregate.instances").as_str().unwrap().contains("crash_looping")
     })
     .await;
-    assert_eq!(pids(&stand, 6).await, second);
+    assert_eq!(serving(&stand, 2).await, second);
     stand.stop().await;
 }
 
@@ -212,15 +213,10 @@ async fn a_process_that_does_not_live_is_started_again() {
         + "liveness_probe: { initial_delay: 3, period: 0, timeout: 1, failure_threshold: 1 }\nliveness_route: /alive\n";
     std::fs::write(home.path().join("server.py"), script).unwrap();
     let stand = Stand::start(plan(&deployment)).await;
-    until("it serves", async || pids(&stand, 1).await.len() == 1).await;
-    let first = pids(&stand, 1).await;
+    let first = serving(&stand, 1).await;
     std::fs::remove_file(&alive).unwrap();
     until("it is gone", async || first.iter().all(|pid| !lives(*pid))).await;
     std::fs::write(&alive, "").unwrap();
-    until("another serves", async || {
-        let now = pids(&stand, 1).await;
-        !now.is_empty() && now != first
-    })
-    .await;
+    assert_ne!(serving(&stand, 1).await, first);
     stand.stop().await;
 }

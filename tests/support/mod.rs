@@ -13,6 +13,7 @@ pub mod raw;
 pub mod rest;
 pub mod site;
 pub mod stand;
+pub mod steady;
 pub mod weak;
 
 pub use instance::Instance;
