@@ -77,7 +77,7 @@ A file's fields replace those there are, its tags and properties are added; flag
   scoregate online-endpoint update -n my-endp1 --traffic blue=0,green=100
   scoregate online-deployment delete -n blue -e my-endp1 --yes")]
     Delete(Delete),
-    /// Where a deployment's instances are; the gateway does not run them and has none of their output
+    /// What the instances that the gateway runs wrote of late; of others, where they are
     #[command(after_help = "Examples:
   scoregate online-deployment get-logs -n blue -e my-endp1 -l 100")]
     GetLogs(Logs),

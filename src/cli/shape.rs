@@ -102,6 +102,10 @@ pub fn shown_deployment(view: &Value) -> Result<Value, Failure> {
     });
     // A described environment or model is shown as it is.
     fill(&mut document, &more);
+    let instances = text(view, "/properties/properties/scoregate.instances");
+    if let Ok(instances) = serde_json::from_str::<Value>(instances) {
+        document.insert("instances".to_owned(), instances);
+    }
     Ok(Value::Object(document))
 }
 
@@ -140,9 +144,11 @@ mod tests {
     fn a_deployment_is_shown_with_its_backend() {
         let view = json!({"id": format!("{ID}/deployments/blue"), "name": "blue", "sku": {"capacity": 2}, "properties": {
             "endpointComputeType": "Managed", "requestSettings": {"requestTimeout": "PT9S"},
-            "properties": {"scoregate.backend": "{\"urls\":[\"http://127.0.0.1:5001\"]}"}}});
+            "properties": {"scoregate.backend": "{\"urls\":[\"http://127.0.0.1:5001\"]}",
+                "scoregate.instances": "[{\"state\":\"healthy\"}]"}}});
         let shown = shown_deployment(&view).unwrap();
         assert_eq!(shown["backend"], json!({"urls": ["http://127.0.0.1:5001"]}));
+        assert_eq!(shown["instances"], json!([{"state": "healthy"}]));
         assert_eq!((&shown["endpoint_name"], &shown["instance_count"]), (&json!("my-ep"), &json!(2)));
         let settings = json!({"request_timeout_ms": 9000, "max_concurrent_requests_per_instance": 1, "max_queue_wait_ms": 500});
         assert_eq!(shown["request_settings"], settings);

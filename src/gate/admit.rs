@@ -39,11 +39,9 @@ impl Pass {
         self.permit.caller()
     }
 
-    /// The same request with another place, because its instance failed: elsewhere if there is an elsewhere.
-    pub fn elsewhere(self) -> Option<Pass> {
-        let Pass { permit, deployment, lease, _endpoint, _in_flight } = self;
-        let lease = deployment.fleet.other_place(lease).ok()?;
-        Some(Pass { permit, deployment, lease, _endpoint, _in_flight })
+    /// Takes another place, because the instance failed: elsewhere if there is an elsewhere.
+    pub fn move_on(&mut self) {
+        self.deployment.fleet.move_on(&mut self.lease);
     }
 }
 

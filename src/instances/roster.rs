@@ -63,16 +63,10 @@ impl Roster {
     pub fn output(&self, endpoint: &str, deployment: &str, most: usize) -> Option<String> {
         let slots = self.slots(endpoint, deployment);
         let several = slots.len() > 1;
-        let mut text = String::new();
-        for (number, slot) in &slots {
-            for line in slot.output.tail(most) {
-                if several {
-                    text.push_str(&format!("[{number}] "));
-                }
-                text.push_str(&line);
-                text.push('\n');
-            }
-        }
-        (!slots.is_empty()).then_some(text)
+        let lines = slots.iter().flat_map(|(number, slot)| {
+            let whose = if several { format!("[{number}] ") } else { String::new() };
+            slot.output.tail(most).into_iter().map(move |line| format!("{whose}{line}\n"))
+        });
+        (!slots.is_empty()).then(|| lines.collect())
     }
 }

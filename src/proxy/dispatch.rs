@@ -94,7 +94,7 @@ pub(super) async fn dispatch(
             Some(back) if attempt < TRIES && deployment.retries.spend() => request = back,
             _ => return Err(reason.into()),
         }
-        pass = pass.elsewhere().ok_or(reason)?;
+        pass.move_on();
         deployment.metrics.retries.inc();
     }
     Err(Reason::ConnectionBroken.into())

@@ -68,7 +68,7 @@ impl Service for Pipeline {
         let mut record = Box::new(Record::begin(self.sink.clone(), client, request_id, &head));
         // If the request never gets an answer, the note ends here.
         let note = conn.limit(self.rules.request_total);
-        let steps = self.steps(conn, &note, violation, head, body, &mut record);
+        let steps = self.steps(conn, &note, violation, (head, body), &mut record);
         let steps = AssertUnwindSafe(steps).catch_unwind();
         let result = steps.await.unwrap_or_else(|_| {
             self.sink.metrics.panics.inc();
@@ -106,8 +106,7 @@ impl Pipeline {
         conn: &Arc<Conn>,
         note: &Note,
         violation: Option<Violation>,
-        mut head: Parts,
-        body: Incoming,
+        (mut head, body): (Parts, Incoming),
         record: &mut Record,
     ) -> Result<(http::response::Parts, Relay), Fault> {
         if let Some(violation) = violation {

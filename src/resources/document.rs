@@ -146,6 +146,7 @@ pub(super) const SHOWN_ONLY: &[&str] = &[
     "resource_group",
     "resourceGroup",
     "creation_context",
+    "instances",
 ];
 
 fn permission(form: &Form<'_>) -> Permission {

@@ -78,7 +78,7 @@ impl State {
             self.limit = self.before;
             return;
         };
-        if self.samples % ANEW == 0 {
+        if self.samples.is_multiple_of(ANEW) {
             self.before = (self.limit * 0.75).max(LEAST);
             (self.alone, self.limit) = (None, LEAST);
             return;

@@ -65,8 +65,11 @@ mod tests {
         super::choose(candidates.len(), |at| candidates[at], turn, warm_up)
     }
 
+    const WELL: Candidate = Candidate { in_flight: 0, most: 4, latency: 1000, back_for: None };
+
+    #[expect(clippy::unnecessary_wraps, reason = "as the choice takes them")]
     fn at(in_flight: u32, latency: u64) -> Option<Candidate> {
-        Some(Candidate { in_flight, most: 4, latency, back_for: None })
+        Some(Candidate { in_flight, latency, ..WELL })
     }
 
     #[test]
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn one_that_came_back_is_warmed_up() {
-        let back = |ms| Some(Candidate { back_for: Some(Duration::from_millis(ms)), ..at(0, 1000).unwrap() });
+        let back = |ms| Some(Candidate { back_for: Some(Duration::from_millis(ms)), ..WELL });
         assert_eq!(
             choose(&[back(0), at(2, 1000)], 0, WARM_UP),
             Some(1),

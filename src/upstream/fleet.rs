@@ -164,29 +164,25 @@ impl Fleet {
         if self.rules.adaptive { self.rules.each.min(instance.knee()) } else { self.rules.each }
     }
 
-    /// A place at the instance that is best placed to take one more request; `except` only if there is no other.
+    /// A place at the instance that is best placed to take one more request; never at `except`.
     fn lease(&self, except: Option<&Arc<Instance>>) -> Result<Lease, NoPlace> {
         let members = self.members.load();
-        if let [only] = members.as_slice() {
+        if let ([only], None) = (members.as_slice(), except) {
             // Failures alone never close the last one.
-            let open = only.standing.is_in() || only.standing.is_only_ejected();
+            let open = only.is_in() || only.is_only_ejected();
             return if open {
                 only.lease(self.rules.each).ok_or(NoPlace::Full)
             } else {
                 Err(NoPlace::NoInstance)
             };
         }
-        let is_in = |instance: &Instance| instance.standing.is_in();
-        let is_ejected = |instance: &Instance| instance.standing.is_only_ejected();
         let turn = self.crowd.turn.fetch_add(1, Ordering::Relaxed);
         let passed_over =
             |instance: &Arc<Instance>| except.is_some_and(|except| Arc::ptr_eq(except, instance));
         let mut why = NoPlace::NoInstance;
         // An instance that was ejected is better than none, and than the one that has just failed.
-        let orders: [(&dyn Fn(&Instance) -> bool, bool); 3] =
-            [(&is_in, false), (&is_ejected, false), (&is_in, true)];
-        for (open, again) in orders {
-            let is_open = |instance: &Arc<Instance>| open(instance) && passed_over(instance) == again;
+        for open in [Instance::is_in as fn(&Instance) -> bool, Instance::is_only_ejected] {
+            let is_open = |instance: &Arc<Instance>| open(instance) && !passed_over(instance);
             if !members.iter().any(is_open) {
                 continue;
             }
@@ -244,11 +240,11 @@ impl Fleet {
         }
     }
 
-    /// A place for a request that failed at `failed`, elsewhere if possible, at once or not at all.
-    pub fn other_place(&self, failed: Lease) -> Result<Lease, NoPlace> {
-        let instance = failed.instance().clone();
-        drop(failed);
-        self.lease(Some(&instance))
+    /// Exchanges the place of a request that failed for one elsewhere, if there is one to be had at once.
+    pub fn move_on(&self, lease: &mut Lease) {
+        if let Ok(other) = self.lease(Some(&lease.instance().clone())) {
+            *lease = other;
+        }
     }
 
     /// An instance began to answer with this status, after this long.

@@ -107,6 +107,14 @@ impl Instance {
         self.address.map_or_else(|| self.url.authority(), |address| address.to_string())
     }
 
+    pub(super) fn is_in(&self) -> bool {
+        self.standing.is_in()
+    }
+
+    pub(super) fn is_only_ejected(&self) -> bool {
+        self.standing.is_only_ejected()
+    }
+
     /// Requests it is working on.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::SeqCst)

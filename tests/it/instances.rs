@@ -10,6 +10,9 @@ use crate::support::raw::{Answer, ask};
 use crate::support::stand::deployment;
 use crate::support::{Instance, Plan, Stand, until};
 
+/// An answer, and whether the connection then ends.
+type Said = Option<(Vec<u8>, bool)>;
+
 /// An instance with a switch, and what it does when that is thrown.
 struct Switched {
     instance: Instance,
@@ -17,7 +20,7 @@ struct Switched {
 }
 
 impl Switched {
-    async fn new(name: &'static str, broken: fn(&Seen) -> Option<(Vec<u8>, bool)>) -> Switched {
+    async fn new(name: &'static str, broken: fn(&Seen) -> Said) -> Switched {
         let bad = Arc::new(AtomicBool::new(false));
         let told = bad.clone();
         let script = move |seen: &Seen| {

@@ -48,10 +48,10 @@ pub struct Steady {
 
 impl Steady {
     /// Sends this message again and again, so many times a second on each of so many connections.
-    pub fn start(address: SocketAddr, message: String, connections: usize, per_second: u32) -> Steady {
+    pub fn start(address: SocketAddr, message: &str, connections: usize, per_second: u32) -> Steady {
         let tally = Arc::<Mutex<Tally>>::default();
         let work = (0..connections).map(|_| {
-            let (tally, message) = (tally.clone(), message.clone());
+            let (tally, message) = (tally.clone(), message.to_owned());
             tokio::spawn(async move {
                 let mut kept = None;
                 let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second);

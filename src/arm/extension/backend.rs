@@ -28,7 +28,7 @@ pub(super) fn read(form: &Form<'_>, base: &Path) -> Option<Backend> {
         (Some(urls), None, None) if !urls.is_empty() => Some(Origin::Urls(urls)),
         (None, Some(name), None) => named(form, &name),
         (None, None, Some(arguments)) => program(form, arguments, base.join(directory.unwrap_or_default())),
-        (Some(_), None, None) | (None, None, None) => {
+        (Some(_) | None, None, None) => {
             let hint = "urls: [\"http://127.0.0.1:5001\"]";
             form.wrong("urls", "names no instance", Some(hint));
             None

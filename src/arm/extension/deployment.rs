@@ -90,7 +90,7 @@ pub fn take(form: &Form<'_>, bag: &mut BTreeMap<String, String>, before: Option<
     super::take(form, bag, &before, |f| read(f, Path::new("/")))
 }
 
-/// Puts the fields into a property bag; see [`super::put`].
+/// Puts the fields into a property bag; `whole` puts in those that say nothing, too.
 pub fn put(bag: &mut BTreeMap<String, String>, deployment: &Deployment, whole: bool) {
     super::put(bag, write(deployment), whole);
 }

@@ -92,7 +92,7 @@ pub fn take(form: &Form<'_>, bag: &mut BTreeMap<String, String>, before: Option<
     super::take(form, bag, &before.map(write).unwrap_or_default(), read)
 }
 
-/// Puts the fields into a property bag; see [`super::put`].
+/// Puts the fields into a property bag; `whole` puts in those that say nothing, too.
 pub fn put(bag: &mut BTreeMap<String, String>, spec: &EndpointSpec, whole: bool) {
     super::put(bag, write(spec), whole);
 }

@@ -123,10 +123,7 @@ pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: 
 }
 
 pub(in crate::control) async fn logs(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    let lines = match call.has_body() {
-        true => call.read(|form| Some(read_logs(form)))?,
-        false => None,
-    };
+    let lines = if call.has_body() { call.read(|form| Some(read_logs(form)))? } else { None };
     let stored = control.known_deployment(&granted.scope).await?;
     let shown = stored.resource.deployment().ok_or(Refusal::Defect)?;
     let lines = lines.map_or(LINES, |lines| lines as usize);
