@@ -32,6 +32,7 @@ mod messages;
 mod openapi;
 mod processes;
 mod proxy_protocol;
+mod rates;
 mod real_servers;
 mod reload;
 mod sdk;
