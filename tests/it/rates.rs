@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use scoregate::clock::{Clock, SystemClock};
+
 use crate::support::instance::ok;
 use crate::support::played::{Link, play};
 use crate::support::raw::{Answer, ask};
@@ -116,10 +118,8 @@ async fn a_deployment_has_clocks_of_its_own_each_with_its_word() {
         ("the whole, in an answer", 0, 20, "total_ms: 200", 0, "total_timeout"),
     ] {
         let url = dripping(head, gap, 1_000).await;
-        let (settings, timeouts) = match clocks.starts_with("request") {
-            true => (clocks, ""),
-            false => ("request_timeout_ms: 60000", clocks),
-        };
+        let own = clocks.starts_with("request");
+        let (settings, timeouts) = if own { (clocks, "") } else { ("request_timeout_ms: 60000", clocks) };
         let mut plan = Plan::endpoint("aad_token", &[]).set("logs", "{ access: false }");
         plan.resources.retain(|(name, _)| name != "blue.yaml");
         plan.add(
@@ -165,10 +165,7 @@ async fn an_instance_is_told_by_when_its_answer_has_to_begin() {
     }))
     .await;
     let stand = Stand::start(Plan::endpoint("aad_token", &[&blue.url])).await;
-    let now = || {
-        i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis())
-            .unwrap()
-    };
+    let now = || SystemClock.unix_millis();
     let before = now();
     let told = score(&stand, "scientist", "").await.json().as_str().unwrap().parse::<i64>().unwrap();
     assert!((before + 4_900..=now() + 5_100).contains(&told), "{told} of {before}");
