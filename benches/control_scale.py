@@ -124,18 +124,18 @@ class Gateway:
 
     def __init__(self, binary, directory, issuer):
         self.binary, self.directory, self.issuer = binary, directory, issuer
-        self.process = self.control = self.admin = None
+        self.process = self.data = self.control = self.admin = None
         self.reads_files = False
         (directory / "resources").mkdir(parents=True)
 
     @contextlib.contextmanager
     def started(self, within=300):
         """Gives the seconds until it was ready."""
-        data, self.control, self.admin = free_port(), free_port(), free_port()
+        self.data, self.control, self.admin = free_port(), free_port(), free_port()
         facts = self.issuer.facts
         with open(self.directory / "scoregate.yaml", "w") as file:
             file.write(f"""\
-data_plane: {{ listen: "127.0.0.1:{data}" }}
+data_plane: {{ listen: "127.0.0.1:{self.data}" }}
 control_plane: {{ listen: "127.0.0.1:{self.control}" }}
 admin: {{ listen: "127.0.0.1:{self.admin}" }}
 store: sqlite://scoregate.db

@@ -248,6 +248,7 @@ fn configuration(
          workspaces: [ {{ subscription: {SUBSCRIPTION}, resource_group: default, name: default, location: local }} ]\n\
          owners: [ {owner} ]\n\
          resources: resources\n\
+         instances: {{ programs: [ \"*\" ] }}\n\
          logs: {{ access: {access_log} }}\n"
     )
 }
