@@ -28,6 +28,7 @@ mod instances;
 mod lifecycle;
 mod limits;
 mod messages;
+mod mirror;
 mod openapi;
 mod processes;
 mod proxy_protocol;
