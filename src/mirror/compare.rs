@@ -82,8 +82,8 @@ pub fn texts(live: &[u8], shadow: &[u8], tolerance: &Tolerance) -> Result<Option
 pub fn values(live: &Value, shadow: &Value, tolerance: &Tolerance) -> Option<Difference> {
     let mut path = Vec::new();
     let kind = differ(live, shadow, tolerance, &mut path)?;
-    let pointer =
-        path.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect();
+    let step = |step: &String| ["/", &step.replace('~', "~0").replace('/', "~1")].concat();
+    let pointer = path.iter().map(step).collect();
     Some(Difference { pointer, kind })
 }
 

@@ -55,13 +55,11 @@ pub(super) fn due(endpoint: &EndpointRoute, path: &str, head: &Parts) -> Option<
         return None;
     }
     let (shadow, tally) = (copies.shadow.clone(), copies.tally.clone());
-    match aim::target(&shadow, path, &head.uri) {
-        Ok(target) => Some(Due { shadow, tally, target }),
-        Err(_) => {
-            tally.count(Outcome::Dropped(Dropped::Path));
-            None
-        }
-    }
+    let Ok(target) = aim::target(&shadow, path, &head.uri) else {
+        tally.count(Outcome::Dropped(Dropped::Path));
+        return None;
+    };
+    Some(Due { shadow, tally, target })
 }
 
 impl Mirroring {

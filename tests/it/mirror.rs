@@ -445,7 +445,7 @@ async fn answers_are_compared_and_the_report_shows_no_word_of_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_share_holds_from_the_next_request_on_and_none_ends_it() {
     let (blue, green) = (Instance::named("blue").await, Instance::named("green").await);
-    let stand = stand(50, &blue.url, &green.url, "{}").await;
+    let stand = stand(50, &blue.url, &green.url, "{ mirror_requests: 1000 }").await;
     let mut client = Client::of(&stand).await;
     let mut sent = 0;
     for (percent, copies) in [(50, 50), (25, 25), (1, 1), (0, 0), (10, 10)] {
