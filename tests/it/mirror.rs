@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::frames::{DATA, END_STREAM, Fields, Wire, frame};
 use crate::support::instance::{Holding, Seen, ok};
 use crate::support::raw::Answer;
 use crate::support::rest::endpoint;
@@ -169,6 +170,30 @@ async fn a_chunked_body_and_none_at_all_are_copied_as_well() {
         green.seen().into_iter().map(|seen| (seen.line().to_owned(), seen.body)).collect();
     let expected = [("GET /score?a=b HTTP/1.1", &b""[..]), ("PUT /score?a=b HTTP/1.1", b"abcdefg")];
     assert_eq!(seen, expected.map(|(line, body)| (line.to_owned(), body.to_vec())));
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_over_http2_is_copied_once_its_stream_has_ended() {
+    let (blue, green) = (Instance::named("blue").await, Instance::named("green").await);
+    let stand = stand(50, &blue.url, &green.url, "{}").await;
+    let score = Fields::score(&stand.token("scientist")).add("cookie", "a=b").add("te", "trailers").clone();
+    let mut wire = Wire::connect(stand.gateway.data).await;
+    for stream in [1, 3, 5, 7] {
+        let (one, two) = (frame(DATA, 0, stream, "abc"), frame(DATA, 0, stream, "def"));
+        wire.say([score.open(stream), one, two].concat()).await;
+        assert!(wire.settle().await);
+        // An end by itself, without a byte.
+        wire.say(frame(DATA, END_STREAM, stream, "")).await;
+        assert_eq!(wire.hear(stream).await.status, Some(200));
+    }
+    until("two copies are there", async || outcome(&stand, "sent").await == 2).await;
+    for copy in green.seen() {
+        assert_eq!((copy.line(), copy.body.as_slice()), ("POST /score HTTP/1.1", &b"abcdef"[..]));
+        for name in ["cookie", "authorization", "te"] {
+            assert!(copy.all(name).is_empty(), "{name}");
+        }
+    }
     stand.stop().await;
 }
 
