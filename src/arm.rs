@@ -9,6 +9,7 @@ pub mod deployment;
 pub mod endpoint;
 pub mod envelope;
 pub mod extension;
+pub mod mirror;
 pub mod resource;
 pub mod role;
 pub mod workspace;

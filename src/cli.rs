@@ -18,6 +18,7 @@ mod file;
 mod http;
 mod invoke;
 mod login;
+mod mirror;
 mod output;
 mod process;
 mod role;

@@ -9,14 +9,15 @@
 //! | 2 | [`settings`] | what an operator can set |
 //! | 3 | [`identity`], [`store`] | who calls; what is kept |
 //! | 4 | [`telemetry`], [`arm`] | what the gateway says about itself; the shapes of Azure Resource Manager |
-//! | 5 | [`net`], [`upstream`], [`resources`] | the way in; the way to instances; resources as files |
-//! | 6 | [`routing`] | the snapshot: everything that a request needs, in tables |
-//! | 7 | [`gate`], [`publish`] | the decision about a request; from the store to the snapshot |
-//! | 8 | [`proxy`], [`operations`] | a scoring request's whole way; what can be done to resources |
-//! | 9 | [`control`] | the REST API over the operations |
-//! | 10 | [`app`] | the composition |
-//! | 11 | [`dev`] | a gateway with all its surroundings, for trying |
-//! | 12 | [`cli`] | the command line |
+//! | 5 | [`mirror`] | what copies of requests need: bodies kept, answers compared, counts |
+//! | 6 | [`net`], [`upstream`], [`resources`] | the way in; the way to instances; resources as files |
+//! | 7 | [`routing`] | the snapshot: everything that a request needs, in tables |
+//! | 8 | [`gate`], [`publish`] | the decision about a request; from the store to the snapshot |
+//! | 9 | [`proxy`], [`operations`] | a scoring request's whole way; what can be done to resources |
+//! | 10 | [`control`] | the REST API over the operations |
+//! | 11 | [`app`] | the composition |
+//! | 12 | [`dev`] | a gateway with all its surroundings, for trying |
+//! | 13 | [`cli`] | the command line |
 //!
 //! To follow a scoring request, begin at [`proxy`]; ARCHITECTURE.md walks through it file by file.
 
@@ -40,6 +41,7 @@ pub mod forms;
 pub mod gate;
 pub mod identity;
 pub mod instances;
+pub mod mirror;
 pub mod model;
 pub mod net;
 pub mod operations;

@@ -10,6 +10,7 @@ mod deployment;
 mod endpoint;
 mod explain;
 mod keys;
+mod mirror;
 mod refusal;
 mod roles;
 mod workspace;

@@ -5,10 +5,12 @@
 mod aim;
 mod dispatch;
 mod headers;
+mod mirror;
 mod pipeline;
 mod receive;
 mod relay;
 mod respond;
 pub mod worker;
 
+pub use mirror::Mirroring;
 pub use pipeline::{Pipeline, Rules};

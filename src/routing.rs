@@ -4,6 +4,7 @@
 mod budget;
 mod changed;
 mod compile;
+mod copies;
 mod rate;
 mod snapshot;
 mod split;
@@ -11,6 +12,7 @@ mod upkeep;
 
 pub use changed::Changed;
 pub use compile::{CompileError, Compiler};
+pub use copies::Copies;
 pub use rate::{EndpointRates, Payer, UsedUp};
 pub use snapshot::{AuthRoute, Clocks, DeploymentRoute, EndpointRoute, Snapshot, SnapshotCell};
 pub use split::{Split, Turns};

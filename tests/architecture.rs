@@ -12,6 +12,7 @@ const RANKS: &[&[&str]] = &[
     &["settings"],
     &["identity", "store"],
     &["telemetry", "arm"],
+    &["mirror"],
     &["net", "upstream", "resources"],
     &["routing"],
     &["gate", "publish", "instances"],

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use super::certificate::Followed;
 use super::issuers::{Issuers, token_times};
@@ -15,19 +16,23 @@ use crate::gate::matching;
 use crate::gate::{Counts, Gate};
 use crate::identity::issuer::Plane;
 use crate::identity::token::TokenVerifier;
+use crate::mirror::Budget;
 use crate::net::conn::ConnTimes;
 use crate::net::frames::FrameLimits;
 use crate::net::framing::HeadLimits;
 use crate::net::guard::FrameCounts;
 use crate::net::listener::Admission;
 use crate::net::serve::Protocol;
-use crate::proxy::{Pipeline, Rules};
+use crate::proxy::{Mirroring, Pipeline, Rules};
 use crate::settings::{Limits, Settings};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::health::State as Part;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::record::Sink;
+
+/// Answers that are compared at a time.
+const COMPARISONS: usize = 2;
 
 /// The data plane at work.
 #[derive(Debug)]
@@ -66,6 +71,7 @@ impl Made {
             snapshot: state.publisher.cell().clone(),
             gate: gate(base, state, issuers),
             sink: Arc::new(sink),
+            mirroring: Arc::new(mirroring(base, before)),
             rules: rules(settings),
         };
         let known = before.and_then(|made| made.certificates.as_ref());
@@ -153,6 +159,21 @@ fn challenge(settings: &Settings) -> String {
             "Bearer authorization_uri=\"{authority}/{tenant}\", error=\"invalid_token\", resource=\"{resource}\""
         ),
         None => format!("Bearer error=\"invalid_token\", resource=\"{resource}\""),
+    }
+}
+
+/// What copies use now counts under whatever bounds they have next.
+fn mirroring(base: &Base, before: Option<&Made>) -> Mirroring {
+    let limits = &base.settings.limits;
+    let known = before.map(|made| &made.pipeline.mirroring.budget);
+    Mirroring {
+        budget: Budget::new(limits.mirror_bytes, limits.mirror_requests, known),
+        body: limits.mirror_body,
+        compared: limits.mirror_compare,
+        answer: limits.mirror_answer,
+        clock: base.clock.clone(),
+        end: base.end.drain.clone(),
+        comparing: Semaphore::new(COMPARISONS),
     }
 }
 

@@ -12,7 +12,7 @@ use super::edit::{self, Edits};
 use super::failure::Failure;
 use super::output::Columns;
 use super::scope::{described, path};
-use super::{file, invoke, shape};
+use super::{file, invoke, mirror, shape};
 use crate::arm;
 use crate::forms::Node;
 use crate::model::endpoint::{AuthMode, EndpointSpec};
@@ -79,6 +79,9 @@ A file's fields replace those there are, its tags and properties are added; flag
     /// Send a request to an endpoint and print the answer
     #[command(after_help = invoke::EXAMPLES)]
     Invoke(invoke::Invoke),
+    /// How a shadow deployment answers copies of an endpoint's requests, compared with the live answers
+    #[command(after_help = mirror::EXAMPLES)]
+    MirrorReport(Named),
     /// The keys of an endpoint, or a token for it
     #[command(after_help = "Examples:
   KEY=$(scoregate online-endpoint get-credentials -n my-endp2 --query primaryKey -o tsv)
@@ -212,6 +215,7 @@ impl Endpoint {
                 }
             }
             Command::Invoke(options) => return invoke::run(context, &at(&options.name), options).await,
+            Command::MirrorReport(Named { name }) => mirror::report(context, &at(name)).await?,
             Command::GetCredentials(Named { name }) => {
                 let endpoint = client.get(&at(name)).await?;
                 let credentials = invoke::credentials(context, &at(name), &endpoint).await?;

@@ -16,6 +16,7 @@ use crate::arm::asset::AssetView;
 use crate::arm::deployment::DeploymentView;
 use crate::arm::endpoint::EndpointView;
 use crate::arm::envelope::Page;
+use crate::arm::mirror::MirrorReportView;
 use crate::arm::role::{AssignmentView, DefinitionView, DenialView, PermissionView};
 use crate::arm::workspace::{GroupView, SubscriptionView, WorkspaceView};
 use crate::forms::Form;
@@ -224,6 +225,8 @@ fn endpoint_rows() -> Vec<Operation> {
             .takes(endpoint::describe_patch).gives::<EndpointView>(&[200]),
         row!(DELETE workspace!("/onlineEndpoints/{endpoint}"), "OnlineEndpoints_Delete", "Removes an endpoint, its deployments, and the grants at them.", ml!("/onlineEndpoints/delete"), At::Target => endpoint::delete)
             .gives_nothing(&[200, 204]),
+        row!(GET workspace!("/onlineEndpoints/{endpoint}/mirrorReport"), "OnlineEndpoints_MirrorReport", "How copies of an endpoint's requests were answered, compared with the requests.", ml!("/onlineEndpoints/read"), At::Above(1) => endpoint::mirror_report)
+            .gives::<MirrorReportView>(&[200]),
         row!(POST workspace!("/onlineEndpoints/{endpoint}/listKeys"), "OnlineEndpoints_ListKeys", "Both keys of an endpoint.", ml!("/onlineEndpoints/listKeys/action"), At::Above(1) => endpoint::list_keys)
             .gives::<KeysView>(&[200]),
         row!(POST workspace!("/onlineEndpoints/{endpoint}/regenerateKeys"), "OnlineEndpoints_RegenerateKeys", "Replaces one key; the other stays.", ml!("/onlineEndpoints/regenerateKeys/action"), At::Above(1) => endpoint::regenerate_keys)

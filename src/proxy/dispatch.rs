@@ -101,7 +101,7 @@ pub(super) async fn dispatch(
 }
 
 /// Addresses a request to an instance, in the form that its HTTP version wants.
-fn address(request: &mut Request<RequestBody>, instance: &Instance, target: &PathAndQuery) {
+pub(super) fn address(request: &mut Request<RequestBody>, instance: &Instance, target: &PathAndQuery) {
     *request.uri_mut() = instance.target(target.clone());
     match instance.version {
         HttpVersion::Http1 => {

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 use prometheus::IntCounterVec;
@@ -22,6 +23,8 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// When the answer has to have begun, Unix milliseconds: an instance that knows need not work for nobody.
 const DEADLINE: HeaderName = HeaderName::from_static("x-ms-request-deadline");
+/// The request is a copy, and nobody waits for the answer: a model can leave out what has effects.
+const MIRRORED: HeaderName = HeaderName::from_static("x-ms-mirrored");
 const PRINCIPAL_ID: HeaderName = HeaderName::from_static("x-ms-client-principal-id");
 const PRINCIPAL_TYPE: HeaderName = HeaderName::from_static("x-ms-client-principal-type");
 const TENANT_ID: HeaderName = HeaderName::from_static("x-ms-client-tenant-id");
@@ -59,6 +62,7 @@ fn fate(name: &str) -> Fate {
                         | b"ms-request-id"
                         | b"ms-client-request-id"
                         | b"ms-request-deadline"
+                        | b"ms-mirrored"
                         | b"http-method-override"
                         | b"http-method"
                         | b"method-override"
@@ -157,6 +161,35 @@ pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, strip
         }
     }
     join_trace(headers);
+}
+
+/// Fields by which clients commonly prove who they are, besides `Authorization` and cookies.
+const CREDENTIALS: [&str; 4] = ["api-key", "x-api-key", "x-functions-key", "ocp-apim-subscription-key"];
+
+/// Makes of what goes to an instance what goes to a shadow's: the same, without anything that proves who the client is.
+pub(super) fn towards_shadow(headers: &mut HeaderMap, shadow: &HeaderValue, deadline: i64) {
+    for name in [AUTHORIZATION, COOKIE, TE] {
+        headers.remove(name);
+    }
+    for name in CREDENTIALS {
+        headers.remove(name);
+    }
+    headers.insert(MIRRORED, HeaderValue::from_static("true"));
+    headers.insert(DEPLOYMENT, shadow.clone());
+    headers.insert(DEADLINE, HeaderValue::from(deadline));
+}
+
+/// Whether a body goes on for as long as its sender likes, as those of gRPC do.
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
+}
+
+/// Whether a body is JSON, by what its sender says.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
 }
 
 /// The other protocol that a request asks for, as a label. Nobody gets one.
@@ -286,6 +319,7 @@ mod tests {
             "x-request-id",
             "x-ms-request-id",
             "x-ms-request-deadline",
+            "x-ms-mirrored",
             "azureml-model-deployment",
         ] {
             assert_eq!(fate(name), Fate::Forged, "{name}");
@@ -349,6 +383,35 @@ mod tests {
         headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
         join_trace(&mut headers);
         assert!(is_traceparent(headers[TRACEPARENT].as_bytes()) && !headers.contains_key(TRACESTATE));
+    }
+
+    #[test]
+    fn a_shadow_gets_no_credential_and_a_mark() {
+        let mut headers = HeaderMap::new();
+        for name in ["authorization", "cookie", "te", "x-api-key", "api-key", "x-functions-key", "x-custom"] {
+            headers.append(name, HeaderValue::from_static("a"));
+            headers.append(name, HeaderValue::from_static("b"));
+        }
+        towards_shadow(&mut headers, &HeaderValue::from_static("green"), 7);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["azureml-model-deployment", "x-custom", "x-ms-mirrored", "x-ms-request-deadline"]);
+        assert_eq!(
+            (&headers[MIRRORED], &headers[DEPLOYMENT], &headers[DEADLINE]),
+            (&"true".parse().unwrap(), &"green".parse().unwrap(), &7.into())
+        );
+    }
+
+    #[test]
+    fn what_a_body_is_stands_in_its_type() {
+        let of = |kind: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/problem+json"] {
+            assert!(is_json(&of(kind)) && !is_stream(&of(kind)), "{kind}");
+        }
+        for kind in ["application/jsonl", "text/plain", "application/x-ndjson", "text/json+json", ""] {
+            assert!(!is_json(&of(kind)), "{kind}");
+        }
+        assert!(is_stream(&of("application/grpc+proto")) && is_stream(&of("application/gRPC")));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 use uuid::Builder;
 
-use super::headers::{About, client_request_id, towards_instance, upgrade};
+use super::headers::{About, DEPLOYMENT, client_request_id, towards_instance, upgrade};
+use super::mirror::{self, Mirroring};
 use super::receive::{client_address, receive, refused};
 use super::relay::{Answer, Relay};
 use super::{aim, dispatch, respond, worker};
@@ -52,6 +53,8 @@ pub struct Pipeline {
     pub gate: Gate,
     /// Where records go.
     pub sink: Arc<Sink>,
+    /// Copies requests for shadow deployments.
+    pub mirroring: Arc<Mirroring>,
     /// What else it goes by.
     pub rules: Rules,
 }
@@ -113,7 +116,8 @@ impl Pipeline {
             return Err(refused(violation));
         }
         record.client_request_id = client_request_id(&head.headers);
-        if let Some(protocol) = upgrade(&head.headers) {
+        let upgrade = upgrade(&head.headers);
+        if let Some(protocol) = upgrade {
             self.sink.metrics.upgrade_refused.with_label_values(&[protocol]).inc();
         }
 
@@ -133,6 +137,7 @@ impl Pipeline {
         record.key = permit.key().map(KeySlot::as_str);
 
         // aim: the deployment and the path on it
+        let by_name = head.headers.contains_key(DEPLOYMENT);
         let deployment = aim::aim(endpoint, &head.headers, worker::index())?;
         record.deployment = Some(deployment.name.clone());
         record.metrics = Some(deployment.metrics.clone());
@@ -146,6 +151,10 @@ impl Pipeline {
             return Err(Fault::new(Reason::BodyTooLarge).close());
         }
         let pass = self.gate.admit(permit, deployment).await?;
+
+        // mirror: a copy for the shadow, if it is its turn
+        let by_traffic = !by_name && upgrade.is_none();
+        let due = by_traffic.then(|| mirror::due(endpoint, matched.path, &head)).flatten();
 
         // dispatch: a new request from what was validated
         let authority =
@@ -168,6 +177,13 @@ impl Pipeline {
         };
         towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
         let (body, flow) = RequestBody::new(body, most, self.rules.body_progress);
+        let (body, watch) = match due {
+            Some(due) => {
+                let (body, watch) = self.mirroring.copy(due, &head, &record.request_id, body);
+                (body, Some(watch))
+            }
+            None => (body, None),
+        };
         let bounds = dispatch::Bounds { flow: &flow, latest };
         let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
         let (response, pass) = sent.map_err(|fault| {
@@ -184,6 +200,8 @@ impl Pipeline {
         record.response_begun = Some(begun);
 
         // relay: the instance's answer, as it comes
+        let whole = flow.ended().max(record.sent).unwrap_or(begun);
+        let watch = watch.and_then(|watch| watch.answered(&response, begun.saturating_duration_since(whole)));
         let (head, body) = respond::answer(response, self.rules.model_errors, record);
         let relay = Relay {
             body,
@@ -196,6 +214,7 @@ impl Pipeline {
             waits: false,
             ended: false,
             broken: false,
+            watch,
         };
         Ok((head, relay))
     }

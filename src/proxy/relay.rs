@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::mirror::Watch;
 use crate::gate::admit::Pass;
 use crate::net::conn::Note;
 use crate::telemetry::record::Record;
@@ -54,6 +55,8 @@ pub(super) struct Relay {
     pub(super) ended: bool,
     /// It did not come to its end.
     pub(super) broken: bool,
+    /// Tells a copy of the request how it was answered.
+    pub(super) watch: Option<Watch>,
 }
 
 impl Relay {
@@ -106,12 +109,17 @@ impl Body for Answer {
                 relay.waits = false;
                 if let Some(data) = frame.data_ref() {
                     answer.record.response_bytes += data.len() as u64;
+                    relay.watch.iter_mut().for_each(|watch| watch.pass(data));
                 }
                 relay.ended = relay.body.is_end_stream();
+                if relay.ended {
+                    relay.watch = relay.watch.take().and_then(Watch::end);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
                 relay.ended = true;
+                relay.watch = relay.watch.take().and_then(Watch::end);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {

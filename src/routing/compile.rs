@@ -8,12 +8,14 @@ use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 
 use super::changed::Changed;
+use super::copies::Copies;
 use super::rate::EndpointRates;
 use super::snapshot::{AuthRoute, Clocks, DeploymentRoute, EndpointKeys, EndpointRoute, Snapshot};
 use super::split::{Split, Turns};
 use super::upkeep::Upkeep;
 use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
+use crate::mirror::Tally;
 use crate::model::backend::Origin;
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::{AuthMode, Endpoint};
@@ -173,7 +175,17 @@ impl Compiler {
                 let before = before.and_then(|route| route.deployment(deployment.name.key()));
                 self.deployment(deployment, mode, before, problems).map(Arc::new)
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<Arc<DeploymentRoute>>, _>>()?;
+        let copies = spec.mirror.as_ref().and_then(|mirror| {
+            let Some(shadow) = routes.iter().find(|route| route.key == mirror.deployment.key()) else {
+                let name = &mirror.deployment;
+                problems.push(wrong(format!("copies go to `{name}`, and there is no such deployment")));
+                return None;
+            };
+            let before = before.and_then(|before| before.copies.as_ref());
+            let tally = || Tally::new(&self.metrics, spec.name.key(), &shadow.key);
+            Some(Copies::new(shadow.clone(), mirror.percent, self.workers, before, tally))
+        });
         let (limits, rate) = (&self.limits, spec.rate_limit);
         let all = rate.requests_per_second.unwrap_or(limits.requests_per_second);
         let each = rate.requests_per_second_per_principal.unwrap_or(limits.requests_per_second_per_principal);
@@ -191,6 +203,7 @@ impl Compiler {
             scope,
             auth,
             deployments: routes,
+            copies,
             split: Split::new(&percentages),
             turns: before.map_or_else(|| Arc::new(Turns::new(self.workers)), |before| before.turns.clone()),
             in_flight: before.map_or_else(

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::budget::RetryBudget;
 use super::compile::CompileError;
+use super::copies::Copies;
 use super::rate::EndpointRates;
 use super::split::{Split, Turns};
 use super::upkeep::Upkeep;
@@ -53,6 +54,8 @@ pub struct EndpointRoute {
     pub split: Split,
     /// Whose turn it is.
     pub turns: Arc<Turns>,
+    /// What of its requests is copied.
+    pub copies: Option<Copies>,
     /// Requests in flight, bounded.
     pub in_flight: Arc<Semaphore>,
     /// How often it may be called.

@@ -91,6 +91,11 @@ limits! {
     snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable. Needs a restart.";
     drain_notice: Duration = secs(5), Duration::ZERO, secs(600), "Time after SIGTERM in which the gateway is not ready and still accepts, so that balancers notice.";
     drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after that.";
+    mirror_body: usize = MIB, 1, 1024 * MIB, "Bytes of a request body that may be copied for a shadow deployment.";
+    mirror_bytes: usize = 64 * MIB, 1, 64 * 1024 * MIB, "Memory for copies in all, and for answers that are compared; what does not fit is not copied.";
+    mirror_requests: usize = 64, 1, 100_000, "Copies at work at once; what is more is not copied.";
+    mirror_compare: usize = 256 * KIB, 1, 16 * MIB, "Bytes of a JSON answer that is compared with a shadow's.";
+    mirror_answer: usize = 16 * MIB, 1, 1024 * MIB, "Bytes read of a shadow's answer before it is broken off.";
     control_body: usize = MIB, KIB, 64 * MIB, "Bytes of a control-plane request body.";
     control_time: Duration = secs(30), MS, secs(600), "Time for a control-plane operation.";
     control_operations: usize = 512, 1, 100_000, "Control-plane operations that are worked on at once.";

@@ -55,6 +55,9 @@ families! {
     retries: IntCounterVec = "scoregate_retries_total", "Requests sent once more because nothing of them had been processed.", ["endpoint", "deployment"];
     ejections: IntCounterVec = "scoregate_ejections_total", "Instances that got no more requests because they failed.", ["endpoint", "deployment", "reason"];
     instances: IntGaugeVec = "scoregate_instances", "Instances by how they are doing.", ["endpoint", "deployment", "state"];
+    mirror: IntCounterVec = "scoregate_mirror_total", "Copies of requests for a shadow deployment, by what became of them; no other family counts them.", ["endpoint", "deployment", "outcome"];
+    mirror_compared: IntCounterVec = "scoregate_mirror_compared_total", "Copies that were answered, by how the answer compares with the live one.", ["endpoint", "deployment", "result"];
+    mirror_time: HistogramVec = "scoregate_mirror_response_seconds", "From a whole request's being sent until its response began, live and shadow, for the same requests.", ["endpoint", "deployment", "side"] => SECONDS;
     refusals: IntCounterVec = "scoregate_refusals_total", "Requests that the gateway answered itself.", ["reason"];
     decisions: IntCounterVec = "scoregate_authorization_decisions_total", "Decisions about the right to score.", ["decision"];
     jwks_age: IntGaugeVec = "scoregate_jwks_age_seconds", "Time since an issuer's keys were last fetched; -1 if never.", ["issuer"];

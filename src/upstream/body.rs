@@ -14,6 +14,8 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
+use crate::mirror::Tee;
+
 /// Why a client's body did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
@@ -104,12 +106,24 @@ impl BodyFlow {
     }
 }
 
+/// Where a body comes from.
+#[derive(Debug)]
+enum From {
+    /// It is empty by itself.
+    Nothing,
+    /// A client.
+    Client(Incoming),
+    /// What was kept of another body.
+    Kept(Option<Bytes>),
+}
+
 /// A client's body, passed on unread.
 #[derive(Debug)]
 pub struct RequestBody {
-    /// `None` for a body that is empty by itself.
-    from: Option<Incoming>,
+    from: From,
     flow: Arc<BodyFlow>,
+    /// Keeps what passes.
+    tee: Option<Tee>,
     left: u64,
     pace: Duration,
     /// Made at the first wait, and set again only when it fires.
@@ -125,16 +139,35 @@ impl RequestBody {
         // Until it is asked for, it is the instance that is waited for; nobody asks for a body that is empty.
         let now = Instant::now();
         flow.pass(if from.is_end_stream() { Turn::Ended(now) } else { Turn::Instance(now) });
+        let from = From::Client(from);
         (
-            RequestBody { from: Some(from), flow: flow.clone(), left: limit, pace, timer: None, last: None },
+            RequestBody { from, flow: flow.clone(), tee: None, left: limit, pace, timer: None, last: None },
             flow,
         )
     }
 
     /// Nothing.
     pub fn empty() -> RequestBody {
+        RequestBody::of(From::Nothing)
+    }
+
+    /// What was kept of another body.
+    pub fn kept(bytes: Bytes) -> RequestBody {
+        RequestBody::of(From::Kept(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    fn of(from: From) -> RequestBody {
         let (flow, pace) = (Arc::default(), Duration::ZERO);
-        RequestBody { from: None, flow, left: 0, pace, timer: None, last: None }
+        RequestBody { from, flow, tee: None, left: 0, pace, timer: None, last: None }
+    }
+
+    /// The same body, kept as it passes. One that nobody will ask for has passed already.
+    #[must_use]
+    pub fn through(self, mut tee: Tee) -> RequestBody {
+        if self.is_end_stream() {
+            tee.end();
+        }
+        RequestBody { tee: Some(tee), ..self }
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
@@ -164,7 +197,11 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
         loop {
-            let Some(from) = &mut body.from else { return Poll::Ready(None) };
+            let from = match &mut body.from {
+                From::Nothing => return Poll::Ready(None),
+                From::Kept(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+                From::Client(from) => from,
+            };
             let frame = match Pin::new(from).poll_frame(cx) {
                 Poll::Pending => {
                     body.flow.pass(Turn::Client);
@@ -177,6 +214,7 @@ impl Body for RequestBody {
             let data = match frame {
                 None => {
                     body.flow.pass(Turn::Ended(Instant::now()));
+                    body.tee.iter_mut().for_each(Tee::end);
                     return Poll::Ready(None);
                 }
                 Some(Err(_)) => return Poll::Ready(Some(Err(body.flow.fail(BodyError::Broken)))),
@@ -192,17 +230,31 @@ impl Body for RequestBody {
             };
             body.left = left;
             body.flow.bytes.fetch_add(length, Ordering::Relaxed);
-            let now = Instant::now();
-            body.flow.pass(if body.is_end_stream() { Turn::Ended(now) } else { Turn::Instance(now) });
+            let (now, ended) = (Instant::now(), body.is_end_stream());
+            body.flow.pass(if ended { Turn::Ended(now) } else { Turn::Instance(now) });
+            if let Some(tee) = &mut body.tee {
+                tee.pass(&data);
+                if ended {
+                    tee.end();
+                }
+            }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.from.as_ref().is_none_or(Body::is_end_stream)
+        match &self.from {
+            From::Nothing => true,
+            From::Client(from) => from.is_end_stream(),
+            From::Kept(bytes) => bytes.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.from.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.from {
+            From::Nothing => SizeHint::with_exact(0),
+            From::Client(from) => from.size_hint(),
+            From::Kept(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
     }
 }

@@ -210,6 +210,11 @@ impl Fleet {
         Err(why)
     }
 
+    /// A place at an instance at once or not at all, and only if nobody waits for one.
+    pub fn place_at_once(&self) -> Result<Lease, NoPlace> {
+        if self.crowd.waiting.load(Ordering::Relaxed) > 0 { Err(NoPlace::Full) } else { self.lease(None) }
+    }
+
     /// A place at an instance, after a bounded wait if need be. Dropping the future gives up the place in the queue.
     pub async fn place(&self) -> Result<Lease, NoPlace> {
         // Who comes now does not overtake who waits already.

@@ -185,6 +185,18 @@ async fn an_endpoint_is_made_filled_called_changed_and_deleted() {
         .fails(2, &["traffic", "add up to 101"]);
     world.admin("online-endpoint update -n cli-ep --traffic blue=100 --mirror-traffic green=20").ok();
     assert_eq!(traffic("mirror_traffic"), serde_json::json!({"green": 20}));
+    let report = "online-endpoint mirror-report -n cli-ep";
+    assert_eq!(world.admin(report).ok().json()["copies"]["sent"], 0);
+    until("a copy was answered otherwise", async || {
+        world.admin(&format!("online-endpoint invoke -n cli-ep -r {request}")).ok();
+        world.admin(&format!("{report} --query compared.answer")).ok().out != "0\n"
+    })
+    .await;
+    let table = world.admin(&format!("{report} -o table")).ok().out;
+    for line in ["20 % of cli-ep is mirrored to green", "statuses equal 100.0 %, answers equal 0.0 %"] {
+        assert!(table.lines().any(|found| found == line), "{table}");
+    }
+    assert!(table.lines().last().unwrap().contains(" /"), "a difference has a pointer: {table}");
     assert_eq!(traffic("tags"), serde_json::json!({"team": "vision"}), "what is not spoken of stays");
 
     let update = "online-deployment update -n green -e cli-ep --set request_settings.request_timeout_ms=9000";

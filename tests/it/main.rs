@@ -29,6 +29,7 @@ mod instances;
 mod lifecycle;
 mod limits;
 mod messages;
+mod mirror;
 mod openapi;
 mod processes;
 mod proxy_protocol;

@@ -156,6 +156,13 @@ pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: 
     Ok(removed(control.operations.delete_endpoint(&granted, &call.precondition).await?))
 }
 
+pub(in crate::control) async fn mirror_report(control: &Control, _call: &Call, granted: Granted) -> Outcome {
+    let stored = control.operations.endpoint(&granted.scope).await?;
+    let stored = stored.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
+    let endpoint = stored.resource.endpoint().ok_or(Refusal::Defect)?;
+    Ok(Reply::ok(control.operations.mirror_report(&granted, &endpoint.spec)?)?)
+}
+
 pub(in crate::control) async fn list_keys(control: &Control, _call: &Call, granted: Granted) -> Outcome {
     let (primary, secondary) = control.operations.list_keys(&granted).await?;
     let view = KeysView { primary_key: primary.to_string(), secondary_key: secondary.to_string() };
