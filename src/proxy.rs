@@ -3,7 +3,9 @@
 //! `pipeline.rs` reads from top to bottom like the table in ARCHITECTURE.md.
 
 mod aim;
+mod cors;
 mod dispatch;
+mod grpc;
 mod headers;
 mod pipeline;
 mod receive;

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
@@ -12,10 +13,12 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 use uuid::Builder;
 
+use super::cors::Sharing;
 use super::headers::{About, client_request_id, towards_instance, upgrade};
 use super::receive::{client_address, receive, refused};
 use super::relay::{Answer, Relay};
-use super::{aim, dispatch, respond, worker};
+use super::respond::Manner;
+use super::{aim, dispatch, grpc, respond, worker};
 use crate::gate::Gate;
 use crate::gate::fault::{Fault, Reason};
 use crate::gate::matching;
@@ -56,6 +59,14 @@ pub struct Pipeline {
     pub rules: Rules,
 }
 
+/// What a request comes to.
+enum Outcome {
+    /// An instance's answer.
+    Answered(http::response::Parts, Relay),
+    /// The gateway's own word that is no refusal.
+    Settled(http::response::Parts),
+}
+
 impl Service for Pipeline {
     type Body = Answer;
 
@@ -68,17 +79,24 @@ impl Service for Pipeline {
         let mut record = Box::new(Record::begin(self.sink.clone(), client, request_id, &head));
         // If the request never gets an answer, the note ends here.
         let note = conn.limit(self.rules.request_total);
-        let steps = self.steps(conn, &note, violation, head, body, &mut record);
+        let mut manner = Manner::of(&head.headers);
+        let steps = self.steps(conn, &note, violation, head, body, &mut manner, &mut record);
         let steps = AssertUnwindSafe(steps).catch_unwind();
         let result = steps.await.unwrap_or_else(|_| {
             self.sink.metrics.panics.inc();
             Err(Fault::new(Reason::Defect).close())
         });
         match result {
-            Ok((head, relay)) => Response::from_parts(head, Answer::of_instance(relay, record, note)),
+            Ok(Outcome::Answered(head, relay)) => {
+                Response::from_parts(head, Answer::of_instance(relay, record, note))
+            }
+            Ok(Outcome::Settled(head)) => {
+                let head = respond::preflight(head, &mut record);
+                Response::from_parts(head, Answer::of_gateway(Bytes::new(), record, note))
+            }
             Err(fault) => {
                 self.count(&fault);
-                let (head, body) = respond::refusal(&fault, &mut record);
+                let (head, body) = respond::refusal(&fault, &manner, &mut record);
                 Response::from_parts(head, Answer::of_gateway(body, record, note))
             }
         }
@@ -108,8 +126,9 @@ impl Pipeline {
         violation: Option<Violation>,
         mut head: Parts,
         body: Incoming,
+        manner: &mut Manner,
         record: &mut Record,
-    ) -> Result<(http::response::Parts, Relay), Fault> {
+    ) -> Result<Outcome, Fault> {
         if let Some(violation) = violation {
             return Err(refused(violation));
         }
@@ -126,6 +145,12 @@ impl Pipeline {
         let matched = matching::find(&self.gate.addresses, &snapshot, &received.host, received.path)?;
         let endpoint = matched.endpoint;
         record.endpoint = Some(endpoint.facts.clone());
+        if let Some(cors) = &endpoint.cors {
+            let sharing = manner.sharing.insert(Sharing::of(cors, &head.headers));
+            if let Some(answer) = sharing.preflight(cors, &head) {
+                return Ok(Outcome::Settled(answer));
+            }
+        }
 
         // authenticate, authorize: who calls, and may they score it
         let who = self.gate.authenticate(&snapshot, endpoint, &head.headers, record.peer).await?;
@@ -154,7 +179,9 @@ impl Pipeline {
         let clocks = pass.deployment().clocks;
         let latest = record.started + clocks.total;
         note.extend(clocks.total);
-        let time = clocks.first_byte.min(latest.saturating_duration_since(Instant::now()));
+        let patience = manner.grpc.as_ref().and_then(|_| grpc::timeout(&head.headers));
+        let first_byte = patience.map_or(clocks.first_byte, |time| time.min(clocks.first_byte));
+        let time = first_byte.min(latest.saturating_duration_since(Instant::now()));
         let deadline =
             self.sink.clock.unix_millis() + i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
         let about = About {
@@ -169,7 +196,7 @@ impl Pipeline {
         };
         towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
         let (body, flow) = RequestBody::new(body, most, self.rules.body_progress);
-        let bounds = dispatch::Bounds { flow: &flow, latest };
+        let bounds = dispatch::Bounds { first_byte, flow: &flow, latest };
         let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
         let (response, pass) = sent.map_err(|fault| {
             record.request_bytes = flow.bytes();
@@ -185,7 +212,7 @@ impl Pipeline {
         record.response_begun = Some(begun);
 
         // relay: the instance's answer, as it comes
-        let (head, body) = respond::answer(response, self.rules.model_errors, record);
+        let (head, body) = respond::answer(response, self.rules.model_errors, manner, record);
         let relay = Relay {
             body,
             pass,
@@ -197,6 +224,6 @@ impl Pipeline {
             waits: false,
             ended: false,
         };
-        Ok((head, relay))
+        Ok(Outcome::Answered(head, relay))
     }
 }

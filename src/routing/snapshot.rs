@@ -19,6 +19,7 @@ use super::upkeep::Upkeep;
 use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
 use crate::model::backend::HttpVersion;
+use crate::model::endpoint::Cors;
 use crate::model::paths::AllowedPath;
 use crate::model::scope::Scope;
 use crate::rbac::{Action, Place, Policy};
@@ -58,6 +59,8 @@ pub struct EndpointRoute {
     pub rates: EndpointRates,
     /// Bytes of a request body.
     pub request_body: u64,
+    /// Pages of other origins that may call it.
+    pub cors: Option<Cors>,
 }
 
 impl EndpointRoute {

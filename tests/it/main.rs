@@ -20,6 +20,7 @@ mod cli;
 
 mod cli_client;
 mod control;
+mod cors;
 mod durability;
 
 mod frames;
