@@ -11,6 +11,8 @@ mod pipeline;
 mod receive;
 mod relay;
 mod respond;
+mod tunnel;
+mod websocket;
 pub mod worker;
 
 pub use pipeline::{Pipeline, Rules};

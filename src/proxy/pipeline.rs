@@ -8,8 +8,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 use uuid::Builder;
 
@@ -18,14 +21,19 @@ use super::headers::{About, client_request_id, towards_instance, upgrade};
 use super::receive::{client_address, receive, refused};
 use super::relay::{Answer, Relay};
 use super::respond::Manner;
+use super::tunnel::Tunnel;
+use super::websocket::Handshake;
 use super::{aim, dispatch, grpc, respond, worker};
 use crate::gate::Gate;
+use crate::gate::admit::Pass;
 use crate::gate::fault::{Fault, Reason};
 use crate::gate::matching;
 use crate::identity::endpoint_key::KeySlot;
+use crate::model::backend::HttpVersion;
 use crate::net::conn::{Conn, Note};
 use crate::net::framing::{HeadLimits, Violation};
 use crate::net::serve::Service;
+use crate::net::switch;
 use crate::routing::SnapshotCell;
 use crate::settings::ModelErrors;
 use crate::telemetry::record::{Record, Sink};
@@ -65,12 +73,35 @@ enum Outcome {
     Answered(http::response::Parts, Relay),
     /// The gateway's own word that is no refusal.
     Settled(http::response::Parts),
+    /// Both ends leave HTTP; the fields of the answer.
+    Switched(HeaderMap, Switched),
+}
+
+/// An admitted request, before it is sent.
+struct Order<'a> {
+    conn: &'a Arc<Conn>,
+    note: &'a Note,
+    head: Parts,
+    body: Incoming,
+    authority: HeaderValue,
+    target: PathAndQuery,
+    /// Bytes of its body.
+    most: u64,
+    handshake: Option<Handshake>,
+}
+
+/// Two ends that leave HTTP.
+struct Switched {
+    client: OnUpgrade,
+    instance: OnUpgrade,
+    pass: Pass,
+    deadline: Instant,
 }
 
 impl Service for Pipeline {
-    type Body = Answer;
+    type Body = Either<Answer, Empty<Bytes>>;
 
-    async fn answer(self: &Arc<Self>, conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
+    async fn answer(self: &Arc<Self>, conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Self::Body> {
         let violation = conn.begin();
         let (head, body) = request.into_parts();
         let request_id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string();
@@ -86,18 +117,26 @@ impl Service for Pipeline {
             self.sink.metrics.panics.inc();
             Err(Fault::new(Reason::Defect).close())
         });
+        let answered = |head, answer| Response::from_parts(head, Either::Left(answer));
         match result {
-            Ok(Outcome::Answered(head, relay)) => {
-                Response::from_parts(head, Answer::of_instance(relay, record, note))
-            }
+            Ok(Outcome::Answered(head, relay)) => answered(head, Answer::of_instance(relay, record, note)),
             Ok(Outcome::Settled(head)) => {
                 let head = respond::preflight(head, &mut record);
-                Response::from_parts(head, Answer::of_gateway(Bytes::new(), record, note))
+                answered(head, Answer::of_gateway(Bytes::new(), record, note))
+            }
+            Ok(Outcome::Switched(fields, Switched { client, instance, pass, deadline })) => {
+                let head = respond::switched(fields, &mut record);
+                let idle = pass.deployment().clocks.idle;
+                let pipeline = self.clone();
+                let tunnel = Tunnel { client, instance, pipeline, pass, record, note, idle, deadline };
+                let mut response = Response::from_parts(head, Either::Right(Empty::new()));
+                response.extensions_mut().insert(switch::Tunnel::new(tunnel.run()));
+                response
             }
             Err(fault) => {
                 self.count(&fault);
                 let (head, body) = respond::refusal(&fault, &manner, &mut record);
-                Response::from_parts(head, Answer::of_gateway(body, record, note))
+                answered(head, Answer::of_gateway(body, record, note))
             }
         }
     }
@@ -119,12 +158,19 @@ impl Pipeline {
         }
     }
 
+    /// Counts a change of protocol that was asked for in vain.
+    fn not_upgraded(&self, protocol: Option<&'static str>) {
+        if let Some(protocol) = protocol {
+            self.sink.metrics.upgrade_refused.with_label_values(&[protocol]).inc();
+        }
+    }
+
     async fn steps(
         &self,
         conn: &Arc<Conn>,
         note: &Note,
         violation: Option<Violation>,
-        mut head: Parts,
+        head: Parts,
         body: Incoming,
         manner: &mut Manner,
         record: &mut Record,
@@ -133,9 +179,9 @@ impl Pipeline {
             return Err(refused(violation));
         }
         record.client_request_id = client_request_id(&head.headers);
-        if let Some(protocol) = upgrade(&head.headers) {
-            self.sink.metrics.upgrade_refused.with_label_values(&[protocol]).inc();
-        }
+        let asked = upgrade(&head.headers);
+        let mut handshake = Handshake::of(&head);
+        self.not_upgraded(asked.filter(|_| handshake.is_none()));
 
         // receive: a head with one reading
         let received = receive(&head, conn, &self.rules.head)?;
@@ -144,6 +190,9 @@ impl Pipeline {
         let snapshot = self.snapshot.fresh().ok_or(Fault::new(Reason::SnapshotTooOld))?;
         let matched = matching::find(&self.gate.addresses, &snapshot, &received.host, received.path)?;
         let endpoint = matched.endpoint;
+        if !endpoint.websocket && handshake.take().is_some() {
+            self.not_upgraded(asked);
+        }
         record.endpoint = Some(endpoint.facts.clone());
         if let Some(cors) = &endpoint.cors {
             let sharing = manner.sharing.insert(Sharing::of(cors, &head.headers));
@@ -171,11 +220,27 @@ impl Pipeline {
         if length.is_some_and(|length| length > most) {
             return Err(Fault::new(Reason::BodyTooLarge).close());
         }
+        if deployment.http_version != HttpVersion::Http1 && handshake.take().is_some() {
+            self.not_upgraded(asked);
+        }
         let pass = self.gate.admit(permit, deployment).await?;
-
-        // dispatch: a new request from what was validated
         let authority =
             HeaderValue::from_str(received.authority).map_err(|_| Fault::new(Reason::Malformed))?;
+
+        let order = Order { conn, note, head, body, authority, target, most, handshake };
+        self.forward(order, pass, manner, record).await
+    }
+
+    /// Sends an admitted request to its instance and begins the answer.
+    async fn forward(
+        &self,
+        order: Order<'_>,
+        pass: Pass,
+        manner: &Manner,
+        record: &mut Record,
+    ) -> Result<Outcome, Fault> {
+        let Order { conn, note, mut head, body, authority, target, most, handshake } = order;
+        // dispatch: a new request from what was validated
         let clocks = pass.deployment().clocks;
         let latest = record.started + clocks.total;
         note.extend(clocks.total);
@@ -195,10 +260,14 @@ impl Pipeline {
             deadline,
         };
         towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
+        let client = head.extensions.remove::<OnUpgrade>();
+        if let Some(handshake) = &handshake {
+            handshake.towards_instance(&mut head.headers);
+        }
         let (body, flow) = RequestBody::new(body, most, self.rules.body_progress);
         let bounds = dispatch::Bounds { first_byte, flow: &flow, latest };
         let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
-        let (response, pass) = sent.map_err(|fault| {
+        let (mut response, pass) = sent.map_err(|fault| {
             record.request_bytes = flow.bytes();
             if fault.reason == Reason::InstanceProtocol {
                 self.sink.metrics.upstream_protocol.with_label_values(&["head"]).inc();
@@ -210,6 +279,17 @@ impl Pipeline {
         })?;
         let begun = Instant::now();
         record.response_begun = Some(begun);
+
+        // or a tunnel: bytes as they come, once the instance's own word has been checked
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let instance = hyper::upgrade::on(&mut response);
+            let fields = handshake.and_then(|handshake| handshake.answered(response.into_parts().0.headers));
+            let (Some(fields), Some(client)) = (fields, client) else {
+                self.sink.metrics.upstream_protocol.with_label_values(&["head"]).inc();
+                return Err(Reason::InstanceProtocol.into());
+            };
+            return Ok(Outcome::Switched(fields, Switched { client, instance, pass, deadline: latest }));
+        }
 
         // relay: the instance's answer, as it comes
         let (head, body) = respond::answer(response, self.rules.model_errors, manner, record);

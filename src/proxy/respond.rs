@@ -81,6 +81,16 @@ pub(super) fn preflight(mut head: http::response::Parts, record: &mut Record) ->
     head
 }
 
+/// The answer to a handshake that the instance accepted.
+pub(super) fn switched(fields: HeaderMap, record: &mut Record) -> http::response::Parts {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = StatusCode::SWITCHING_PROTOCOLS;
+    head.headers = fields;
+    identify(&mut head.headers, record);
+    (record.model_status, record.status) = (Some(head.status), Some(head.status));
+    head
+}
+
 /// An instance's answer as the client gets it.
 pub(super) fn answer(
     response: Response<Incoming>,

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
@@ -71,6 +71,15 @@ fn sound(response: Response<Incoming>) -> Result<Response<Incoming>, SendError> 
     // A 101 was not asked for, and what is above 599 is no status.
     let answers = (200..600).contains(&response.status().as_u16());
     if framed && once && answers { Ok(response) } else { Err(SendError::Protocol) }
+}
+
+/// Asks for another protocol. A 101 is whose it is to check; any other answer is one like every other.
+pub(super) async fn ask(
+    handle: &mut http1::SendRequest<RequestBody>,
+    request: Request<RequestBody>,
+) -> Result<Response<Incoming>, SendError> {
+    let response = handle.try_send_request(request).await.map_err(failed)?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS { Ok(response) } else { sound(response) }
 }
 
 impl Exchange for http1::SendRequest<RequestBody> {

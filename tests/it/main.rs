@@ -25,6 +25,7 @@ mod durability;
 
 mod frames;
 mod front_door;
+mod grpc;
 mod instances;
 mod lifecycle;
 mod limits;
@@ -38,3 +39,4 @@ mod sdk;
 mod split;
 mod supervised;
 mod tls;
+mod websocket;
