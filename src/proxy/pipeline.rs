@@ -77,6 +77,16 @@ enum Outcome {
     Switched(HeaderMap, Switched),
 }
 
+/// A request as it came.
+struct Begun<'a> {
+    conn: &'a Arc<Conn>,
+    note: &'a Note,
+    /// What stands in its place.
+    violation: Option<Violation>,
+    head: Parts,
+    body: Incoming,
+}
+
 /// An admitted request, before it is sent.
 struct Order<'a> {
     conn: &'a Arc<Conn>,
@@ -111,7 +121,8 @@ impl Service for Pipeline {
         // If the request never gets an answer, the note ends here.
         let note = conn.limit(self.rules.request_total);
         let mut manner = Manner::of(&head.headers);
-        let steps = self.steps(conn, &note, violation, head, body, &mut manner, &mut record);
+        let begun = Begun { conn, note: &note, violation, head, body };
+        let steps = self.steps(begun, &mut manner, &mut record);
         let steps = AssertUnwindSafe(steps).catch_unwind();
         let result = steps.await.unwrap_or_else(|_| {
             self.sink.metrics.panics.inc();
@@ -167,14 +178,11 @@ impl Pipeline {
 
     async fn steps(
         &self,
-        conn: &Arc<Conn>,
-        note: &Note,
-        violation: Option<Violation>,
-        head: Parts,
-        body: Incoming,
+        begun: Begun<'_>,
         manner: &mut Manner,
         record: &mut Record,
     ) -> Result<Outcome, Fault> {
+        let Begun { conn, note, violation, head, body } = begun;
         if let Some(violation) = violation {
             return Err(refused(violation));
         }

@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn frames_end_where_they_end_however_they_come() {
         let long = [&[0x82, 126, 1, 0][..], &[7; 256]].concat();
-        let longest = [&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 1][..], &[7; 65_537]].concat();
+        let longest = [&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 1][..], &vec![7; 65_537]].concat();
         let masked = [&[0x81, 0x83, 1, 2, 3, 4][..], b"abc"].concat();
         for frame in [&[0x81, 0][..], &[0x81, 2, b'h', b'i'], &long, &longest, &masked] {
             for piece in [1, 3, 1000, frame.len()] {

@@ -127,9 +127,8 @@ impl Pool {
             Ok(stream) => TokioIo::new(stream),
             Err(error) => return Err(Failed::Connect(error, Box::new(request))),
         };
-        let (mut handle, connection) = match self.http1().handshake(stream).await {
-            Ok(made) => made,
-            Err(_) => return Err(Failed::Connect(ConnectError::Failed, Box::new(request))),
+        let Ok((mut handle, connection)) = self.http1().handshake(stream).await else {
+            return Err(Failed::Connect(ConnectError::Failed, Box::new(request)));
         };
         tokio::spawn(connection.with_upgrades());
         ask(&mut handle, request).await.map_err(Failed::Send)

@@ -30,6 +30,7 @@ mod instances;
 mod lifecycle;
 mod limits;
 mod messages;
+mod openai;
 mod openapi;
 mod processes;
 mod proxy_protocol;
