@@ -13,4 +13,5 @@ pub mod own_ca;
 mod pace;
 pub mod proxy_protocol;
 pub mod serve;
+pub mod switch;
 pub mod tls;

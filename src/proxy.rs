@@ -3,13 +3,17 @@
 //! `pipeline.rs` reads from top to bottom like the table in ARCHITECTURE.md.
 
 mod aim;
+mod cors;
 mod dispatch;
+mod grpc;
 mod headers;
 mod mirror;
 mod pipeline;
 mod receive;
 mod relay;
 mod respond;
+mod tunnel;
+mod websocket;
 pub mod worker;
 
 pub use mirror::Mirroring;

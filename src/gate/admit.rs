@@ -34,6 +34,11 @@ impl Pass {
         self.lease.instance()
     }
 
+    /// The right that it was admitted by.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
     /// The principal that calls.
     pub fn caller(&self) -> Option<&Arc<Caller>> {
         self.permit.caller()

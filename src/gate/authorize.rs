@@ -9,7 +9,7 @@ use super::authenticate::{Authenticated, Who};
 use super::fault::{Fault, Reason};
 use crate::identity::caller::{Caller, Groups};
 use crate::identity::endpoint_key::KeySlot;
-use crate::rbac::{Decision, SCORE};
+use crate::rbac::{Decision, Place, SCORE};
 use crate::routing::{AuthRoute, EndpointRoute, Payer, Snapshot};
 use crate::settings::Unauthorized;
 
@@ -58,21 +58,7 @@ impl Gate {
         let AuthRoute::AadToken(place) = &endpoint.auth else {
             return Err(Reason::Defect.into());
         };
-        let direct = snapshot.policy.decide(caller.principals(None), &snapshot.score, place);
-        let settled = match (&caller.groups, &direct) {
-            (Groups::Known(_), _) | (_, Decision::Denied { .. }) => true,
-            // A group could still be denied what the caller itself is granted.
-            (Groups::Overage, Decision::Allowed(_)) => !snapshot.policy.has_denials(),
-            (Groups::Overage, Decision::NotGranted) => false,
-        };
-        let decision = if settled {
-            direct
-        } else {
-            let unavailable = || Fault::new(Reason::IdentityUnavailable).detail("groups_unavailable");
-            let directory = self.directory.as_ref().ok_or_else(unavailable)?;
-            let groups = directory.groups(&caller).await.map_err(|_| unavailable())?;
-            snapshot.policy.decide(caller.principals(Some(&groups)), &snapshot.score, place)
-        };
+        let decision = self.decide(snapshot, place, &caller).await?;
         let word = match decision {
             Decision::Allowed(_) => {
                 self.counts.allowed.inc();
@@ -83,6 +69,44 @@ impl Gate {
         };
         self.metrics.decisions.with_label_values(&[word]).inc();
         Err(self.refused(&endpoint, &caller, word))
+    }
+
+    /// What the policy says of a principal at a place.
+    async fn decide<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        place: &Place,
+        caller: &Caller,
+    ) -> Result<Decision<'a>, Fault> {
+        let direct = snapshot.policy.decide(caller.principals(None), &snapshot.score, place);
+        let settled = match (&caller.groups, &direct) {
+            (Groups::Known(_), _) | (_, Decision::Denied { .. }) => true,
+            // A group could still be denied what the caller itself is granted.
+            (Groups::Overage, Decision::Allowed(_)) => !snapshot.policy.has_denials(),
+            (Groups::Overage, Decision::NotGranted) => false,
+        };
+        if settled {
+            return Ok(direct);
+        }
+        let unavailable = || Fault::new(Reason::IdentityUnavailable).detail("groups_unavailable");
+        let directory = self.directory.as_ref().ok_or_else(unavailable)?;
+        let groups = directory.groups(caller).await.map_err(|_| unavailable())?;
+        Ok(snapshot.policy.decide(caller.principals(Some(&groups)), &snapshot.score, place))
+    }
+
+    /// Whether what was permitted still would be: for what goes on long after it was.
+    pub async fn still_permits(&self, snapshot: &Snapshot, permit: &Permit) -> bool {
+        let before = &permit.endpoint;
+        let found = snapshot.endpoints.get(&before.facts.name.to_ascii_lowercase());
+        let Some(endpoint) = found.filter(|found| found.scope == before.scope) else { return false };
+        match (&endpoint.auth, &before.auth, permit.caller(), permit.key) {
+            (AuthRoute::Key(now), AuthRoute::Key(before), _, Some(slot)) => now.keeps(slot, before),
+            (AuthRoute::AmlToken(now), AuthRoute::AmlToken(before), ..) => now == before,
+            (AuthRoute::AadToken(place), AuthRoute::AadToken(_), Some(caller), _) => {
+                matches!(self.decide(snapshot, place, caller).await, Ok(Decision::Allowed(_)))
+            }
+            _ => false,
+        }
     }
 
     /// Names the caller, the action and the scope, which an operator needs to grant the right; never whose grant is missing.

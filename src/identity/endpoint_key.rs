@@ -88,6 +88,15 @@ impl KeyDigests {
         self.0
     }
 
+    /// Whether a key of another set is still the same.
+    pub fn keeps(&self, slot: KeySlot, before: &KeyDigests) -> bool {
+        let place = |KeyDigests([primary, secondary]): &KeyDigests| match slot {
+            KeySlot::Primary => *primary,
+            KeySlot::Secondary => *secondary,
+        };
+        place(self) == place(before)
+    }
+
     /// Which key this is. Takes the same time whether it is the first, the second or neither.
     pub fn check(&self, vault: &Vault, presented: &str) -> Option<KeySlot> {
         let digest = vault.digest(presented);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::framing::Violation;
+use super::switch::Switch;
 
 /// A client connection.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Conn {
     /// The client was asked to leave.
     leaving: AtomicBool,
     refused: Mutex<Option<(u64, Violation)>>,
+    /// Whether it leaves HTTP.
+    pub(super) switch: Switch,
     server_name: OnceLock<String>,
 }
 
@@ -116,6 +119,7 @@ impl Conn {
             heading: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             refused: Mutex::new(None),
+            switch: Switch::default(),
             server_name: OnceLock::new(),
         }
     }

@@ -43,6 +43,8 @@ enum State {
     Head(HeadScan),
     Body(u64),
     Chunked(Chunk),
+    /// Behind a head that asks for another protocol: whose what follows is, the answer tells.
+    Asked,
 }
 
 /// Where a connection stands, for its clocks.
@@ -70,6 +72,16 @@ impl Framing {
         if matches!(self.state, State::Head(_)) { Place::Head } else { Place::Body }
     }
 
+    /// Whether the last head asks for another protocol, so that nothing passes until that is decided.
+    pub fn asks(&self) -> bool {
+        matches!(self.state, State::Asked)
+    }
+
+    /// It did not get it: what follows is the next message.
+    pub fn stay(&mut self) {
+        self.state = State::Head(HeadScan::default());
+    }
+
     /// Looks at bytes and counts in `passed` how many of them may pass. What is left is the beginning of a head
     /// and has to be shown again, in front of what comes next.
     pub fn advance(&mut self, bytes: &[u8], passed: &mut usize) -> Result<(), Violation> {
@@ -83,6 +95,7 @@ impl Framing {
                     self.heads += 1;
                     match body {
                         Length::Chunked => self.state = State::Chunked(Chunk::start()),
+                        Length::Open => self.state = State::Asked,
                         Length::Bytes(0) => self.state = State::Head(HeadScan::default()),
                         Length::Bytes(bytes) => self.state = State::Body(bytes),
                     }
@@ -95,6 +108,7 @@ impl Framing {
                     *left == 0
                 }
                 State::Chunked(chunk) => chunk.advance(rest, passed)?,
+                State::Asked => return Ok(()),
             };
             if ended {
                 self.state = State::Head(HeadScan::default());
@@ -108,6 +122,8 @@ impl Framing {
 enum Length {
     Bytes(u64),
     Chunked,
+    /// None, and perhaps no message behind it.
+    Open,
 }
 
 /// A head that is being looked at, line by line.
@@ -127,6 +143,7 @@ struct HeadScan {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
+    websocket: bool,
 }
 
 impl HeadScan {
@@ -188,6 +205,9 @@ impl HeadScan {
         }
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         match name.len() {
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.websocket |= value.eq_ignore_ascii_case(b"websocket");
+            }
             4 if name.eq_ignore_ascii_case(b"host") => {
                 self.hosts += 1;
                 if self.hosts > 1 || !is_host(value) {
@@ -222,6 +242,7 @@ impl HeadScan {
             (true, Some(_)) => Err(Malformed("two_lengths")),
             (true, None) if self.http10 => Err(Malformed("transfer_encoding")),
             (true, None) => Ok(Length::Chunked),
+            (false, None | Some(0)) if self.websocket && !self.http10 => Ok(Length::Open),
             (false, length) => Ok(Length::Bytes(length.unwrap_or(0))),
         }
     }

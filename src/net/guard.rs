@@ -32,6 +32,8 @@ const PIECES: usize = 16;
 /// What is still taken from a client that goes on sending after its answer, and for how long.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// What is taken of a client that goes on before it knows whether it got the protocol it asked for.
+const EAGER_BYTES: usize = 16 * 1024;
 
 /// A socket under guard.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ enum Mode {
     Strict(Framing),
     /// HTTP/2: frames are counted.
     Frames(Box<Exchange>),
+    /// No HTTP any more: every byte passes.
+    Tunnel,
     /// A head broke a rule: nothing more is read.
     Refused,
     /// A body broke a rule: reading on is an error.
@@ -157,6 +161,7 @@ impl<I> Guard<I> {
                 conn.heading(exchange.frames.in_head());
                 return passed;
             }
+            Mode::Tunnel => return bytes.len(),
             Mode::Refused | Mode::Broken => return 0,
         };
         let mut passed = 0;
@@ -195,7 +200,7 @@ impl<I> Guard<I> {
                 self.held.truncate(self.free);
                 exchange.stand_in(&mut self.held);
             }
-            Mode::Strict(_) | Mode::Frames(_) | Mode::Broken => return,
+            Mode::Strict(_) | Mode::Frames(_) | Mode::Tunnel | Mode::Broken => return,
         }
         self.free = self.held.len();
     }
@@ -231,6 +236,27 @@ impl<I: AsyncRead + Unpin> Guard<I> {
         Poll::Ready(Ok(if passed > 0 { Progress::Done } else { Progress::Again }))
     }
 
+    /// After a head that asks for another protocol: goes on as was decided. Until then what comes is held, within bounds.
+    fn switched(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let Mode::Strict(framing) = &mut self.mode else { return Poll::Ready(()) };
+        if !framing.asks() {
+            return Poll::Ready(());
+        }
+        match self.conn.switch.decided(framing.heads(), cx.waker()) {
+            Some(true) => {
+                self.mode = Mode::Tunnel;
+                self.free = self.held.len();
+            }
+            Some(false) => {
+                framing.stay();
+                self.follow_held();
+            }
+            None if self.held.len() >= EAGER_BYTES => return Poll::Pending,
+            None => {}
+        }
+        Poll::Ready(())
+    }
+
     /// Reads behind the beginning of a head that is held.
     fn read_on(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Progress>> {
         if ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.held))? == 0 {
@@ -252,6 +278,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let guard = self.get_mut();
         loop {
+            if guard.free == 0 {
+                ready!(guard.switched(cx));
+            }
             if guard.free > 0 {
                 guard.release(buf);
                 return Poll::Ready(Ok(()));
@@ -264,7 +293,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
                     guard.stand_in();
                     continue;
                 }
-                Mode::Strict(_) | Mode::Frames(_) => {}
+                Mode::Strict(_) | Mode::Frames(_) | Mode::Tunnel => {}
             }
             let progress =
                 if guard.held.is_empty() { guard.read_through(cx, buf) } else { guard.read_on(cx) };
@@ -344,6 +373,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<I> {
             Mode::Strict(framing) => framing.place() == Place::Body || !self.held.is_empty(),
             // Whoever was not asked to leave may still be sending.
             Mode::Frames(_) => !self.conn.is_leaving(),
+            Mode::Tunnel => false,
             Mode::Refused | Mode::Broken => true,
         };
         if unread {

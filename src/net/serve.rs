@@ -4,10 +4,13 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::header::UPGRADE;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -15,6 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
@@ -28,6 +32,7 @@ use super::guard::{Exchange, FrameCounts, Guard};
 use super::listener::Place;
 use super::pace::{Paced, Streams};
 use super::proxy_protocol::{self, Introduced};
+use super::switch::Tunnel;
 use super::tls::Certificates;
 
 /// What answers requests.
@@ -186,23 +191,34 @@ impl Protocol {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let guard = Guard::strict(stream, conn.clone(), Framing::new(self.head), first);
-        let shared = conn.clone();
-        let answer = service_fn(move |request| {
-            let (service, conn) = (service.clone(), shared.clone());
-            async move { Ok::<_, Infallible>(service.answer(&conn, request).await) }
+        let (shared, tunnel) = (conn.clone(), Arc::new(Mutex::new(None)));
+        let (left, count) = (tunnel.clone(), AtomicU64::new(0));
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let (service, conn, left) = (service.clone(), shared.clone(), left.clone());
+            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+            async move {
+                let asks = request.headers().contains_key(UPGRADE);
+                let mut response = service.answer(&conn, request).await;
+                if asks {
+                    *left.lock() = response.extensions_mut().remove::<Tunnel>();
+                    conn.switch.decide(number, left.lock().is_some());
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let mut builder = http1::Builder::new();
         builder
             .max_headers(self.head.count)
             .max_buf_size(BUFFER.max(self.head.line + self.head.fields + 1024));
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(guard), answer));
-        self.run(
-            connection.as_mut(),
-            &conn,
-            drain,
-            hyper::server::conn::http1::Connection::graceful_shutdown,
-        )
-        .await;
+        let connection = builder.serve_connection(TokioIo::new(guard), answer).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let shut_down = http1::UpgradeableConnection::graceful_shutdown;
+        self.run(connection.as_mut(), &conn, drain.clone(), shut_down).await;
+        // What goes on instead keeps the connection's place and is under its clocks.
+        let tunnel = tunnel.lock().take();
+        if let Some(mut tunnel) = tunnel {
+            self.run(Pin::new(&mut tunnel), &conn, drain, |_| ()).await;
+        }
     }
 
     async fn http2<S: Service, I>(
@@ -249,10 +265,10 @@ impl Protocol {
     /// so that a request costs no timer of its own.
     async fn run<F: Future>(
         &self,
-        mut connection: std::pin::Pin<&mut F>,
+        mut connection: Pin<&mut F>,
         conn: &Conn,
         drain: CancellationToken,
-        shut_down: impl Fn(std::pin::Pin<&mut F>),
+        shut_down: impl Fn(Pin<&mut F>),
     ) {
         let mut timer = std::pin::pin!(tokio::time::sleep(self.times.header.min(self.times.idle)));
         let mut draining = false;

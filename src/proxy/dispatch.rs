@@ -19,8 +19,10 @@ use crate::upstream::{BodyError, BodyFlow, ConnectError, ExchangeError, Instance
 /// The most times that a request is sent in all.
 const TRIES: u32 = 3;
 
-/// What bounds the wait for an answer, besides the deployment's `request_timeout_ms`.
+/// What bounds the wait for an answer.
 pub(super) struct Bounds<'a> {
+    /// The instance's time to begin it.
+    pub(super) first_byte: Duration,
     /// The request's body: the instance's time runs while it is not the client who is waited for.
     pub(super) flow: &'a BodyFlow,
     /// The end of the whole request.
@@ -34,7 +36,8 @@ impl Bounds<'_> {
     }
 
     /// What is waited for, if it comes in time; a client that is slow to send does not use up the instance's time.
-    async fn keep<T>(&self, time: Duration, sending: impl Future<Output = T>) -> Option<T> {
+    async fn keep<T>(&self, sending: impl Future<Output = T>) -> Option<T> {
+        let time = self.first_byte;
         let mut sending = std::pin::pin!(sending);
         let begun = Instant::now();
         let mut due = (begun + time).min(self.latest);
@@ -78,7 +81,7 @@ pub(super) async fn dispatch(
         let sent = Instant::now();
         record.sent = Some(sent);
         let sending = instance.send(worker::index(), request);
-        let (reason, back) = match bounds.keep(deployment.clocks.first_byte, sending).await {
+        let (reason, back) = match bounds.keep(sending).await {
             Some(Ok(response)) => {
                 deployment.fleet.answered(&instance, sent.elapsed(), response.status());
                 return Ok((response, pass));

@@ -4,26 +4,37 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 use uuid::Builder;
 
+use super::cors::Sharing;
 use super::headers::{About, DEPLOYMENT, client_request_id, towards_instance, upgrade};
-use super::mirror::{self, Mirroring};
+use super::mirror::{self, Due, Mirroring};
 use super::receive::{client_address, receive, refused};
 use super::relay::{Answer, Relay};
-use super::{aim, dispatch, respond, worker};
+use super::respond::Manner;
+use super::tunnel::Tunnel;
+use super::websocket::Handshake;
+use super::{aim, dispatch, grpc, respond, worker};
 use crate::gate::Gate;
+use crate::gate::admit::Pass;
 use crate::gate::fault::{Fault, Reason};
 use crate::gate::matching;
 use crate::identity::endpoint_key::KeySlot;
+use crate::model::backend::HttpVersion;
 use crate::net::conn::{Conn, Note};
 use crate::net::framing::{HeadLimits, Violation};
 use crate::net::serve::Service;
+use crate::net::switch;
 use crate::routing::SnapshotCell;
 use crate::settings::ModelErrors;
 use crate::telemetry::record::{Record, Sink};
@@ -59,10 +70,53 @@ pub struct Pipeline {
     pub rules: Rules,
 }
 
-impl Service for Pipeline {
-    type Body = Answer;
+/// What a request comes to.
+enum Outcome {
+    /// An instance's answer.
+    Answered(http::response::Parts, Relay),
+    /// The gateway's own word that is no refusal.
+    Settled(http::response::Parts),
+    /// Both ends leave HTTP; the fields of the answer.
+    Switched(HeaderMap, Switched),
+}
 
-    async fn answer(self: &Arc<Self>, conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Answer> {
+/// A request as it came.
+struct Begun<'a> {
+    conn: &'a Arc<Conn>,
+    note: &'a Note,
+    /// What stands in its place.
+    violation: Option<Violation>,
+    head: Parts,
+    body: Incoming,
+}
+
+/// An admitted request, before it is sent.
+struct Order<'a> {
+    conn: &'a Arc<Conn>,
+    note: &'a Note,
+    head: Parts,
+    body: Incoming,
+    authority: HeaderValue,
+    target: PathAndQuery,
+    /// Bytes of its body.
+    most: u64,
+    handshake: Option<Handshake>,
+    /// A copy is due.
+    due: Option<Due>,
+}
+
+/// Two ends that leave HTTP.
+struct Switched {
+    client: OnUpgrade,
+    instance: OnUpgrade,
+    pass: Pass,
+    deadline: Instant,
+}
+
+impl Service for Pipeline {
+    type Body = Either<Answer, Empty<Bytes>>;
+
+    async fn answer(self: &Arc<Self>, conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Self::Body> {
         let violation = conn.begin();
         let (head, body) = request.into_parts();
         let request_id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string();
@@ -71,18 +125,34 @@ impl Service for Pipeline {
         let mut record = Box::new(Record::begin(self.sink.clone(), client, request_id, &head));
         // If the request never gets an answer, the note ends here.
         let note = conn.limit(self.rules.request_total);
-        let steps = self.steps(conn, &note, violation, (head, body), &mut record);
+        let mut manner = Manner::of(&head.headers);
+        let begun = Begun { conn, note: &note, violation, head, body };
+        let steps = self.steps(begun, &mut manner, &mut record);
         let steps = AssertUnwindSafe(steps).catch_unwind();
         let result = steps.await.unwrap_or_else(|_| {
             self.sink.metrics.panics.inc();
             Err(Fault::new(Reason::Defect).close())
         });
+        let answered = |head, answer| Response::from_parts(head, Either::Left(answer));
         match result {
-            Ok((head, relay)) => Response::from_parts(head, Answer::of_instance(relay, record, note)),
+            Ok(Outcome::Answered(head, relay)) => answered(head, Answer::of_instance(relay, record, note)),
+            Ok(Outcome::Settled(head)) => {
+                let head = respond::preflight(head, &mut record);
+                answered(head, Answer::of_gateway(Bytes::new(), record, note))
+            }
+            Ok(Outcome::Switched(fields, Switched { client, instance, pass, deadline })) => {
+                let head = respond::switched(fields, &mut record);
+                let idle = pass.deployment().clocks.idle;
+                let pipeline = self.clone();
+                let tunnel = Tunnel { client, instance, pipeline, pass, record, note, idle, deadline };
+                let mut response = Response::from_parts(head, Either::Right(Empty::new()));
+                response.extensions_mut().insert(switch::Tunnel::new(tunnel.run()));
+                response
+            }
             Err(fault) => {
                 self.count(&fault);
-                let (head, body) = respond::refusal(&fault, &mut record);
-                Response::from_parts(head, Answer::of_gateway(body, record, note))
+                let (head, body) = respond::refusal(&fault, &manner, &mut record);
+                answered(head, Answer::of_gateway(body, record, note))
             }
         }
     }
@@ -104,22 +174,27 @@ impl Pipeline {
         }
     }
 
+    /// Counts a change of protocol that was asked for in vain.
+    fn not_upgraded(&self, protocol: Option<&'static str>) {
+        if let Some(protocol) = protocol {
+            self.sink.metrics.upgrade_refused.with_label_values(&[protocol]).inc();
+        }
+    }
+
     async fn steps(
         &self,
-        conn: &Arc<Conn>,
-        note: &Note,
-        violation: Option<Violation>,
-        (mut head, body): (Parts, Incoming),
+        begun: Begun<'_>,
+        manner: &mut Manner,
         record: &mut Record,
-    ) -> Result<(http::response::Parts, Relay), Fault> {
+    ) -> Result<Outcome, Fault> {
+        let Begun { conn, note, violation, head, body } = begun;
         if let Some(violation) = violation {
             return Err(refused(violation));
         }
         record.client_request_id = client_request_id(&head.headers);
-        let upgrade = upgrade(&head.headers);
-        if let Some(protocol) = upgrade {
-            self.sink.metrics.upgrade_refused.with_label_values(&[protocol]).inc();
-        }
+        let asked = upgrade(&head.headers);
+        let mut handshake = Handshake::of(&head);
+        self.not_upgraded(asked.filter(|_| handshake.is_none()));
 
         // receive: a head with one reading
         let received = receive(&head, conn, &self.rules.head)?;
@@ -128,7 +203,16 @@ impl Pipeline {
         let snapshot = self.snapshot.fresh().ok_or(Fault::new(Reason::SnapshotTooOld))?;
         let matched = matching::find(&self.gate.addresses, &snapshot, &received.host, received.path)?;
         let endpoint = matched.endpoint;
+        if !endpoint.websocket && handshake.take().is_some() {
+            self.not_upgraded(asked);
+        }
         record.endpoint = Some(endpoint.facts.clone());
+        if let Some(cors) = &endpoint.cors {
+            let sharing = manner.sharing.insert(Sharing::of(cors, &head.headers));
+            if let Some(answer) = sharing.preflight(cors, &head) {
+                return Ok(Outcome::Settled(answer));
+            }
+        }
 
         // authenticate, authorize: who calls, and may they score it
         let who = self.gate.authenticate(&snapshot, endpoint, &head.headers, record.peer).await?;
@@ -150,19 +234,38 @@ impl Pipeline {
         if length.is_some_and(|length| length > most) {
             return Err(Fault::new(Reason::BodyTooLarge).close());
         }
+        if deployment.http_version != HttpVersion::Http1 && handshake.take().is_some() {
+            self.not_upgraded(asked);
+        }
         let pass = self.gate.admit(permit, deployment).await?;
 
         // mirror: a copy for the shadow, if it is its turn
-        let by_traffic = !by_name && upgrade.is_none();
+        let by_traffic = !by_name && asked.is_none();
         let due = by_traffic.then(|| mirror::due(endpoint, matched.path, &head)).flatten();
 
-        // dispatch: a new request from what was validated
         let authority =
             HeaderValue::from_str(received.authority).map_err(|_| Fault::new(Reason::Malformed))?;
+
+        let order = Order { conn, note, head, body, authority, target, most, handshake, due };
+        self.forward(order, pass, manner, record).await
+    }
+
+    /// Sends an admitted request to its instance and begins the answer.
+    async fn forward(
+        &self,
+        order: Order<'_>,
+        pass: Pass,
+        manner: &Manner,
+        record: &mut Record,
+    ) -> Result<Outcome, Fault> {
+        let Order { conn, note, mut head, body, authority, target, most, handshake, due } = order;
+        // dispatch: a new request from what was validated
         let clocks = pass.deployment().clocks;
         let latest = record.started + clocks.total;
         note.extend(clocks.total);
-        let time = clocks.first_byte.min(latest.saturating_duration_since(Instant::now()));
+        let patience = manner.grpc.as_ref().and_then(|_| grpc::timeout(&head.headers));
+        let first_byte = patience.map_or(clocks.first_byte, |time| time.min(clocks.first_byte));
+        let time = first_byte.min(latest.saturating_duration_since(Instant::now()));
         let deadline =
             self.sink.clock.unix_millis() + i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
         let about = About {
@@ -176,6 +279,10 @@ impl Pipeline {
             deadline,
         };
         towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
+        let client = head.extensions.remove::<OnUpgrade>();
+        if let Some(handshake) = &handshake {
+            handshake.towards_instance(&mut head.headers);
+        }
         let (body, flow) = RequestBody::new(body, most, self.rules.body_progress);
         let (body, watch) = match due {
             Some(due) => {
@@ -184,9 +291,9 @@ impl Pipeline {
             }
             None => (body, None),
         };
-        let bounds = dispatch::Bounds { flow: &flow, latest };
+        let bounds = dispatch::Bounds { first_byte, flow: &flow, latest };
         let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
-        let (response, pass) = sent.map_err(|fault| {
+        let (mut response, pass) = sent.map_err(|fault| {
             record.request_bytes = flow.bytes();
             if fault.reason == Reason::InstanceProtocol {
                 self.sink.metrics.upstream_protocol.with_label_values(&["head"]).inc();
@@ -199,10 +306,21 @@ impl Pipeline {
         let begun = Instant::now();
         record.response_begun = Some(begun);
 
+        // or a tunnel: bytes as they come, once the instance's own word has been checked
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let instance = hyper::upgrade::on(&mut response);
+            let fields = handshake.and_then(|handshake| handshake.answered(response.into_parts().0.headers));
+            let (Some(fields), Some(client)) = (fields, client) else {
+                self.sink.metrics.upstream_protocol.with_label_values(&["head"]).inc();
+                return Err(Reason::InstanceProtocol.into());
+            };
+            return Ok(Outcome::Switched(fields, Switched { client, instance, pass, deadline: latest }));
+        }
+
         // relay: the instance's answer, as it comes
         let whole = flow.ended().max(record.sent).unwrap_or(begun);
         let watch = watch.and_then(|watch| watch.answered(&response, begun.saturating_duration_since(whole)));
-        let (head, body) = respond::answer(response, self.rules.model_errors, record);
+        let (head, body) = respond::answer(response, self.rules.model_errors, manner, record);
         let relay = Relay {
             body,
             pass,
@@ -216,6 +334,6 @@ impl Pipeline {
             broken: false,
             watch,
         };
-        Ok((head, relay))
+        Ok(Outcome::Answered(head, relay))
     }
 }

@@ -195,6 +195,8 @@ impl Compiler {
                 .request_body
                 .unwrap_or(limits.request_body as u64)
                 .min(limits.request_body_max as u64),
+            cors: spec.cors.clone(),
+            websocket: spec.websocket,
             facts: Arc::new(EndpointFacts {
                 workspace: spec.workspace.clone(),
                 name: spec.name.to_string(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use http::uri::PathAndQuery;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use super::budget::RetryBudget;
@@ -21,6 +21,7 @@ use super::upkeep::Upkeep;
 use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
 use crate::model::backend::HttpVersion;
+use crate::model::endpoint::Cors;
 use crate::model::paths::AllowedPath;
 use crate::model::scope::Scope;
 use crate::rbac::{Action, Place, Policy};
@@ -62,6 +63,10 @@ pub struct EndpointRoute {
     pub rates: EndpointRates,
     /// Bytes of a request body.
     pub request_body: u64,
+    /// Pages of other origins that may call it.
+    pub cors: Option<Cors>,
+    /// Callers may open WebSockets.
+    pub websocket: bool,
 }
 
 impl EndpointRoute {
@@ -164,13 +169,16 @@ pub struct SnapshotCell {
     /// Milliseconds after `started` at which it was last known to be the store's.
     confirmed: AtomicU64,
     max_age: Duration,
+    /// Says that another is in force.
+    changed: watch::Sender<()>,
 }
 
 impl SnapshotCell {
     /// A cell that refuses to be read once its snapshot could not be confirmed for `max_age`.
     pub fn new(first: Snapshot, max_age: Duration) -> SnapshotCell {
         let (current, started) = (ArcSwap::from_pointee(first), Instant::now());
-        SnapshotCell { current, started, confirmed: AtomicU64::new(0), max_age }
+        let (confirmed, changed) = (AtomicU64::new(0), watch::Sender::new(()));
+        SnapshotCell { current, started, confirmed, max_age, changed }
     }
 
     /// The snapshot in force, however old.
@@ -190,13 +198,19 @@ impl SnapshotCell {
 
     /// Puts another in force. For `publish` alone.
     pub fn swap(&self, next: Snapshot) {
-        self.current.store(Arc::new(next));
+        self.replace(next);
         self.confirm();
     }
 
     /// Puts another view of the same resources in force, which is as old as they are. For `publish` alone.
     pub fn replace(&self, next: Snapshot) {
         self.current.store(Arc::new(next));
+        self.changed.send_replace(());
+    }
+
+    /// Tells when another is put in force, from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Notes that the snapshot in force is the store's present state.

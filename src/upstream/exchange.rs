@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Notify;
@@ -97,6 +97,15 @@ async fn within_interim<T>(
         () = too_many.1.notified() => Err(SendError::Protocol),
     };
     if too_many.0.load(Ordering::Relaxed) > INTERIM { Err(SendError::Protocol) } else { result }
+}
+
+/// Asks for another protocol. A 101 is whose it is to check; any other answer is one like every other.
+pub(super) async fn ask(
+    handle: &mut http1::SendRequest<RequestBody>,
+    request: Request<RequestBody>,
+) -> Result<Response<Incoming>, SendError> {
+    let response = handle.try_send_request(request).await.map_err(failed)?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS { Ok(response) } else { sound(response) }
 }
 
 impl Exchange for http1::SendRequest<RequestBody> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::body::RequestBody;
 use super::connect::{ConnectError, Connector};
-use super::exchange::{Exchange, SendError};
+use super::exchange::{Exchange, SendError, ask};
 use crate::model::backend::HttpVersion;
 
 /// Bytes that are read of an answer at a time: some of these wait for every client that is slow.
@@ -90,6 +91,9 @@ impl Pool {
         worker: usize,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Failed> {
+        if request.headers().contains_key(UPGRADE) {
+            return self.send_apart(request).await;
+        }
         for _ in 0..LOOK {
             let Some(mut handle) = self.take(worker) else {
                 break;
@@ -118,6 +122,19 @@ impl Pool {
         let response = result.map_err(Failed::Send)?;
         self.put(worker, handle);
         Ok(response)
+    }
+
+    /// Asks for another protocol on a connection of its own, which is never kept.
+    async fn send_apart(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Failed> {
+        let stream = match self.connector.connect().await {
+            Ok(stream) => TokioIo::new(stream),
+            Err(error) => return Err(Failed::Connect(error, Box::new(request))),
+        };
+        let Ok((mut handle, connection)) = self.http1().handshake(stream).await else {
+            return Err(Failed::Connect(ConnectError::Failed, Box::new(request)));
+        };
+        tokio::spawn(connection.with_upgrades());
+        ask(&mut handle, request).await.map_err(Failed::Send)
     }
 
     /// The most recently used connection that is ready, so that spare ones fall idle and close.
@@ -175,15 +192,19 @@ impl Pool {
             }
             return Ok(Handle::Http2(handle));
         }
+        let (handle, connection) = self.http1().handshake(stream).await.map_err(|_| ConnectError::Failed)?;
+        // Ends when its handle is dropped (`take` and `sweep` drop what was idle too long) or the instance closes.
+        tokio::spawn(connection);
+        Ok(Handle::Http1(handle))
+    }
+
+    fn http1(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         builder
             .max_headers(self.bounds.header_count)
             .max_header_size(self.bounds.header_bytes)
             .max_buf_size(BUFFER.max(self.bounds.header_bytes + 1024));
-        let (handle, connection) = builder.handshake(stream).await.map_err(|_| ConnectError::Failed)?;
-        // Ends when its handle is dropped (`take` and `sweep` drop what was idle too long) or the instance closes.
-        tokio::spawn(connection);
-        Ok(Handle::Http1(handle))
+        builder
     }
 
     /// Closes what has been idle for too long.

@@ -21,15 +21,18 @@ mod cli;
 
 mod cli_client;
 mod control;
+mod cors;
 mod durability;
 
 mod frames;
 mod front_door;
+mod grpc;
 mod instances;
 mod lifecycle;
 mod limits;
 mod messages;
 mod mirror;
+mod openai;
 mod openapi;
 mod processes;
 mod proxy_protocol;
@@ -41,3 +44,4 @@ mod split;
 mod supervised;
 mod tls;
 mod tokens;
+mod websocket;

@@ -201,7 +201,8 @@ pub async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> 
     Some(request)
 }
 
-async fn take(stream: &mut TcpStream, buffer: &mut Vec<u8>, count: usize) -> Option<Vec<u8>> {
+/// So many bytes; `None` at the end of the connection.
+pub async fn take(stream: &mut TcpStream, buffer: &mut Vec<u8>, count: usize) -> Option<Vec<u8>> {
     while buffer.len() < count {
         if stream.read_buf(buffer).await.ok()? == 0 {
             return None;

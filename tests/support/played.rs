@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::instance::{Seen, read};
+use super::instance::{Seen, read, take};
 
 /// One connection from the gateway.
 pub struct Link {
@@ -23,6 +23,11 @@ impl Link {
         let mut seen = read(&mut self.stream, &mut self.buffer).await?;
         seen.connection = self.number;
         Some(seen)
+    }
+
+    /// So many bytes, whatever they are; `None` at the end of the connection.
+    pub async fn bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        take(&mut self.stream, &mut self.buffer, count).await
     }
 
     /// Writes; false once the gateway is gone.

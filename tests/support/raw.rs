@@ -77,6 +77,11 @@ impl Raw {
         !matches!(tokio::time::timeout(PATIENCE, read).await.expect("not closed in time"), Ok(1..))
     }
 
+    /// So many bytes, whatever they are; `None` at the end of the connection.
+    pub async fn bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        tokio::time::timeout(PATIENCE, self.take(count)).await.expect("nothing in time")
+    }
+
     async fn more(&mut self) -> Option<()> {
         matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)).then_some(())
     }
