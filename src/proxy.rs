@@ -4,9 +4,9 @@
 
 mod aim;
 mod dispatch;
-mod headers;
+pub mod headers;
 mod pipeline;
-mod receive;
+pub mod receive;
 mod relay;
 mod respond;
 pub mod worker;

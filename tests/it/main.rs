@@ -24,6 +24,7 @@ mod durability;
 
 mod frames;
 mod front_door;
+mod fuzz;
 mod instances;
 mod lifecycle;
 mod limits;
