@@ -51,7 +51,8 @@ pub fn check(input: &[u8]) {
         return;
     };
     assert_eq!(asked.len(), 2);
-    let document: Value = serde_json::from_slice(input).unwrap();
+    // A member that nobody reads may hold what is no text.
+    let Ok(document) = serde_json::from_slice::<Value>(input) else { return };
     assert_eq!((document["issuer"].as_str(), document["jwks_uri"].as_str()), (Some(NAME), Some(&**keys)));
     // As a browser would read it, for that is how it is fetched.
     let Ok(url) = reqwest::Url::parse(keys) else { return };

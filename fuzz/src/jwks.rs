@@ -14,7 +14,8 @@ pub fn check(input: &[u8]) {
     let Ok(set) = parse(input, wanted) else { return };
     assert!((1..=100).contains(&set.len()) && !set.is_empty());
     assert!(set.same_as(&parse(input, wanted).unwrap()));
-    let document: Value = serde_json::from_slice(input).unwrap();
+    // A member that nobody reads may hold what is no text.
+    let Ok(document) = serde_json::from_slice::<Value>(input) else { return };
     let keys = document["keys"].as_array().unwrap();
     let usable = keys.iter().filter(|key| is_usable(key)).filter_map(|key| key["kid"].as_str());
     let mut ids: Vec<&str> = usable.collect();

@@ -1,6 +1,6 @@
 //! Text of a path: what is let pass has one reading, by whoever decodes it and however often, and none leads above itself.
 
-use http::Request;
+use http::{Request, Version};
 use percent_encoding::percent_decode;
 use scoregate::net::conn::Conn;
 use scoregate::net::framing::HeadLimits;
@@ -36,10 +36,10 @@ fn segments(path: &[u8]) -> Vec<&[u8]> {
     path.split(|byte| matches!(byte, b'/' | b'\\')).skip(1).collect()
 }
 
-/// The path of a request with this target, if it is let pass.
+/// The path of a request with this target, if it is let pass. Of HTTP/1 the guard has looked at the target before.
 fn received(target: &[u8]) -> Option<String> {
     let target = std::str::from_utf8(target).ok()?;
-    let request = Request::builder().uri(target).header("host", "gateway").body(()).ok()?;
+    let request = Request::builder().version(Version::HTTP_2).uri(target).header("host", "gateway").body(()).ok()?;
     let (head, ()) = request.into_parts();
     if head.uri.authority().is_some() {
         return None;

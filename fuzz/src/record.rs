@@ -54,7 +54,6 @@ fn of_access(input: &mut Input<'_>) {
     assert_eq!(said["Method"], method.as_str());
     assert_eq!(said["EndpointName"], endpoint);
     assert!(head.uri.path().starts_with(said["Path"].as_str().unwrap()), "{line}");
-    assert!(!line.contains('?') || head.uri.query().is_none_or(|query| query.len() < 8 || !line.contains(query)));
     let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
     let shown = said["UserAgent"].as_str();
     assert!(agent.as_deref().unwrap_or_default().starts_with(shown.unwrap_or_default()), "{line}");

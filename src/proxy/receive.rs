@@ -81,7 +81,11 @@ fn check_unfollowed(head: &Parts, limits: &HeadLimits) -> Result<(), Fault> {
     if !is_target(target.as_bytes()) {
         return Err(malformed("target"));
     }
-    if head.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+    let digits = |value: &HeaderValue| {
+        (1..=18).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_digit)
+    };
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    if !lengths.next().is_none_or(digits) || lengths.next().is_some() {
         return Err(malformed("content_length"));
     }
     Ok(())
@@ -266,6 +270,26 @@ mod tests {
         assert_eq!(ask(&["6.6.6.6, 1.2.3.4, 10.0.0.9"], &trusted), "1.2.3.4");
         assert_eq!(ask(&["6.6.6.6", "1.2.3.4"], &trusted), "1.2.3.4");
         assert_eq!(ask(&["rubbish"], &trusted), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_length_is_digits_in_http2_too() {
+        let limits = HeadLimits { line: 100, field: 100, fields: 100, count: 10 };
+        let conn = Conn::new("10.0.0.1:1".parse().unwrap(), false);
+        let with = |lengths: &[&str]| {
+            let mut request = http::Request::builder().version(Version::HTTP_2).uri("http://a/score");
+            for length in lengths {
+                request = request.header(CONTENT_LENGTH, *length);
+            }
+            let head = request.body(()).unwrap().into_parts().0;
+            receive(&head, &conn, &limits).map(drop).map_err(|fault| fault.detail)
+        };
+        for good in [&[][..], &["0"], &["007"], &["42"]] {
+            assert_eq!(with(good), Ok(()), "{good:?}");
+        }
+        for bad in [&[""][..], &["+1"], &["-1"], &["1,1"], &["1", "1"], &["0x1"], &["1234567890123456789"]] {
+            assert_eq!(with(bad), Err(Some("content_length")), "{bad:?}");
+        }
     }
 
     #[test]
