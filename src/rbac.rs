@@ -9,8 +9,7 @@ pub mod builtin;
 mod decide;
 mod pattern;
 mod policy;
-#[cfg(test)]
-mod reference;
+pub mod reference;
 
 pub use decide::{Decision, Principals};
 pub use pattern::{ActionPattern, PatternError};

@@ -107,7 +107,7 @@ impl Protocol {
         let Some(client) = client.filter(|client| place.claim(client.ip())) else { return };
         let conn = Arc::new(Conn::new(client, self.tls.is_some()));
         let Some(tls) = &self.tls else {
-            return self.detect(stream, conn, service, drain).await;
+            return self.serve_clear(stream, conn, service, drain).await;
         };
         let handshake = TlsAcceptor::from(tls.current()).accept(stream);
         match tokio::time::timeout(self.handshake, handshake).await {
@@ -141,14 +141,17 @@ impl Protocol {
         None
     }
 
-    /// Tells HTTP/2 with prior knowledge from HTTP/1 by the first bytes in clear text.
-    async fn detect<S: Service>(
+    /// Serves a connection in clear text, on whatever it comes. Tells HTTP/2 with prior knowledge from HTTP/1 by its first
+    /// bytes.
+    pub async fn serve_clear<S: Service, I>(
         &self,
-        mut stream: TcpStream,
+        mut stream: I,
         conn: Arc<Conn>,
         service: Arc<S>,
         drain: CancellationToken,
-    ) {
+    ) where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let mut first = BytesMut::with_capacity(8 * 1024);
         let looking = async {
             loop {

@@ -98,11 +98,34 @@ pub(super) struct About<'a> {
     pub(super) deadline: i64,
 }
 
+/// What a deployment's instances may see besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forwards {
+    /// The caller's credential.
+    pub authorization: bool,
+    /// Cookies.
+    pub cookies: bool,
+    /// That the client takes trailers, which only HTTP/2 can say.
+    pub trailers: bool,
+}
+
 /// Leaves only what an instance may see and says what only the gateway may say: strips first, sets last, so that
 /// no `Connection: x-request-id` can take away what was set.
 pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, stripped: &IntCounterVec) {
     let deployment = about.pass.deployment();
-    let trailers_wanted = deployment.http_version == HttpVersion::Http2
+    let forwards = Forwards {
+        authorization: deployment.forward_authorization,
+        cookies: deployment.forward_cookies,
+        trailers: deployment.http_version == HttpVersion::Http2,
+    };
+    strip(headers, forwards, stripped);
+    say(headers, about);
+    join_trace(headers);
+}
+
+/// Leaves of a client's fields what an instance may see.
+pub fn strip(headers: &mut HeaderMap, forwards: Forwards, stripped: &IntCounterVec) {
+    let trailers_wanted = forwards.trailers
         && headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let mut gone: Vec<HeaderName> = listed(headers);
     for name in headers.keys() {
@@ -128,10 +151,10 @@ pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, strip
     for name in gone {
         headers.remove(name);
     }
-    if !deployment.forward_authorization {
+    if !forwards.authorization {
         headers.remove(AUTHORIZATION);
     }
-    if deployment.forward_cookies {
+    if forwards.cookies {
         join_cookies(headers);
     } else {
         headers.remove(COOKIE);
@@ -139,12 +162,16 @@ pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, strip
     if trailers_wanted {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Says what only the gateway may say.
+fn say(headers: &mut HeaderMap, about: &About<'_>) {
     headers.insert(REQUEST_ID, about.request_id.clone());
     headers.insert(MS_REQUEST_ID, about.request_id.clone());
     if let Some(id) = about.client_request_id {
         headers.insert(CLIENT_REQUEST_ID, id.clone());
     }
-    headers.insert(DEPLOYMENT, deployment.name.clone());
+    headers.insert(DEPLOYMENT, about.pass.deployment().name.clone());
     let (client, peer) = (about.client, about.peer);
     let addresses = if client == peer { client.to_string() } else { format!("{client}, {peer}") };
     if let Ok(addresses) = HeaderValue::try_from(addresses) {
@@ -160,7 +187,6 @@ pub(super) fn towards_instance(headers: &mut HeaderMap, about: &About<'_>, strip
             headers.insert(TENANT_ID, tenant.clone());
         }
     }
-    join_trace(headers);
 }
 
 /// Fields by which clients commonly prove who they are, besides `Authorization` and cookies.
@@ -282,7 +308,7 @@ pub(super) fn client_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Leaves of an instance's answer what concerns the client.
-pub(super) fn towards_client(headers: &mut HeaderMap) {
+pub fn towards_client(headers: &mut HeaderMap) {
     for name in listed(headers) {
         headers.remove(name);
     }

@@ -7,6 +7,7 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, Version};
 use ipnet::IpNet;
+use percent_encoding::percent_decode;
 
 use crate::gate::fault::{Fault, Reason};
 use crate::net::conn::Conn;
@@ -14,13 +15,13 @@ use crate::net::framing::{HeadLimits, Violation, is_host, is_target};
 
 /// What the steps after this one go by.
 #[derive(Debug)]
-pub(super) struct Received<'a> {
+pub struct Received<'a> {
     /// The host as the client wrote it, port included.
-    pub(super) authority: &'a str,
+    pub authority: &'a str,
     /// The host in lower case, without its port.
-    pub(super) host: Cow<'a, str>,
+    pub host: Cow<'a, str>,
     /// The path, which has only one reading.
-    pub(super) path: &'a str,
+    pub path: &'a str,
 }
 
 fn malformed(detail: &'static str) -> Fault {
@@ -37,7 +38,7 @@ pub(super) fn refused(violation: Violation) -> Fault {
 }
 
 /// Checks a head.
-pub(super) fn receive<'a>(head: &'a Parts, conn: &Conn, limits: &HeadLimits) -> Result<Received<'a>, Fault> {
+pub fn receive<'a>(head: &'a Parts, conn: &Conn, limits: &HeadLimits) -> Result<Received<'a>, Fault> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Fault::new(Reason::MethodNotAllowed).close());
     }
@@ -80,7 +81,11 @@ fn check_unfollowed(head: &Parts, limits: &HeadLimits) -> Result<(), Fault> {
     if !is_target(target.as_bytes()) {
         return Err(malformed("target"));
     }
-    if head.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+    let digits = |value: &HeaderValue| {
+        (1..=18).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_digit)
+    };
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    if !lengths.next().is_none_or(digits) || lengths.next().is_some() {
         return Err(malformed("content_length"));
     }
     Ok(())
@@ -118,6 +123,9 @@ fn host_of(authority: &str) -> &str {
     }
 }
 
+/// The most times that a path is decoded to see what it hides.
+const DECODED: usize = 4;
+
 /// Refuses a path that a server behind us could read as another one. Repairing it would be guessing.
 fn check_path(path: &str) -> Result<(), &'static str> {
     let bytes = path.as_bytes();
@@ -129,47 +137,47 @@ fn check_path(path: &str) -> Result<(), &'static str> {
         if segment.is_empty() && segments.peek().is_some() {
             return Err("empty_segment");
         }
-        match segment.first() {
-            // Servlet containers cut parameters off before they look for dots.
-            Some(b'.' | b'%') if segment.split(|byte| *byte == b';').next().is_some_and(is_dots) => {
-                return Err("dot_segment");
-            }
-            _ => {}
-        }
+    }
+    if leads_elsewhere(bytes) {
+        return Err("dot_segment");
     }
     let hex = |at: usize| bytes.get(at + 1..at + 3).map(<[u8]>::to_ascii_lowercase);
     for at in memchr::memchr_iter(b'%', bytes) {
         match hex(at).as_deref() {
             Some(b"2f" | b"5c") => return Err("encoded_separator"),
             Some(b"00" | b"0a" | b"0d") => return Err("encoded_control"),
-            Some(b"25") if is_encoded_again(bytes.get(at + 3..).unwrap_or_default()) => {
-                return Err("double_encoding");
-            }
             _ => {}
         }
     }
-    Ok(())
+    if memchr::memchr(b'%', bytes).is_some() { check_decoded(bytes) } else { Ok(()) }
 }
 
-/// Whether what stands behind `%25` is a dot or a separator to whoever decodes twice, or more often.
-fn is_encoded_again(mut rest: &[u8]) -> bool {
-    while let [b'2', b'5', more @ ..] = rest {
-        rest = more;
+/// Looks at a path as whoever decodes it sees it, and whoever decodes that again.
+fn check_decoded(path: &[u8]) -> Result<(), &'static str> {
+    let decoded = |text: &[u8]| percent_decode(text).collect::<Vec<u8>>();
+    let mut text = decoded(path);
+    if leads_elsewhere(&text) {
+        return Err("dot_segment");
     }
-    matches!(rest, [b'2', b'e' | b'E' | b'f' | b'F', ..] | [b'5', b'c' | b'C', ..])
+    let special = |text: &[u8]| text.iter().filter(|byte| b"/\\\0\r\n".contains(byte)).count();
+    for _ in 0..DECODED {
+        let again = decoded(&text);
+        if again.len() == text.len() {
+            return Ok(());
+        }
+        if leads_elsewhere(&again) || special(&again) != special(&text) {
+            break;
+        }
+        text = again;
+    }
+    Err("double_encoding")
 }
 
-/// Whether a segment is `.` or `..`, plain or encoded.
-fn is_dots(segment: &[u8]) -> bool {
-    let (mut rest, mut dots) = (segment, 0);
-    loop {
-        rest = match rest {
-            [] => return dots == 1 || dots == 2,
-            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
-            _ => return false,
-        };
-        dots += 1;
-    }
+/// Whether a segment is `.` or `..`. Servlet containers cut parameters off before they look for those.
+fn leads_elsewhere(path: &[u8]) -> bool {
+    let bare =
+        |segment: &[u8]| segment.split(|byte| *byte == b';').next().is_some_and(|s| s == b"." || s == b"..");
+    path.split(|byte| *byte == b'/').any(bare)
 }
 
 /// The client's address: the peer's, or what a trusted proxy says it is.
@@ -199,7 +207,18 @@ mod tests {
 
     #[test]
     fn a_path_with_two_readings_is_refused() {
-        for good in ["/", "/score", "/v1/models/m:predict", "/a/", "/a..b/.c", "/%41", "/...", "/a%20b"] {
+        for good in [
+            "/",
+            "/score",
+            "/v1/models/m:predict",
+            "/a/",
+            "/a..b/.c",
+            "/%41",
+            "/...",
+            "/a%20b",
+            "/100%25",
+            "/%2541",
+        ] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
         for (bad, rule) in [
@@ -221,6 +240,12 @@ mod tests {
             ("/a%252F", "double_encoding"),
             ("/a%2525252f", "double_encoding"),
             ("/a/..;x=y/b", "dot_segment"),
+            ("/a/..%3bx=y/b", "dot_segment"),
+            ("/.%25%32%65/", "double_encoding"),
+            ("/a%25%32%66b", "double_encoding"),
+            ("/a%25%30%30", "double_encoding"),
+            ("/a/..%253bx/b", "double_encoding"),
+            ("/a%25252525252541", "double_encoding"),
         ] {
             assert_eq!(check_path(bad), Err(rule), "{bad}");
         }
@@ -245,6 +270,26 @@ mod tests {
         assert_eq!(ask(&["6.6.6.6, 1.2.3.4, 10.0.0.9"], &trusted), "1.2.3.4");
         assert_eq!(ask(&["6.6.6.6", "1.2.3.4"], &trusted), "1.2.3.4");
         assert_eq!(ask(&["rubbish"], &trusted), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_length_is_digits_in_http2_too() {
+        let limits = HeadLimits { line: 100, field: 100, fields: 100, count: 10 };
+        let conn = Conn::new("10.0.0.1:1".parse().unwrap(), false);
+        let with = |lengths: &[&str]| {
+            let mut request = http::Request::builder().version(Version::HTTP_2).uri("http://a/score");
+            for length in lengths {
+                request = request.header(CONTENT_LENGTH, *length);
+            }
+            let head = request.body(()).unwrap().into_parts().0;
+            receive(&head, &conn, &limits).map(drop).map_err(|fault| fault.detail)
+        };
+        for good in [&[][..], &["0"], &["007"], &["42"]] {
+            assert_eq!(with(good), Ok(()), "{good:?}");
+        }
+        for bad in [&[""][..], &["+1"], &["-1"], &["1,1"], &["1", "1"], &["0x1"], &["1234567890123456789"]] {
+            assert_eq!(with(bad), Err(Some("content_length")), "{bad:?}");
+        }
     }
 
     #[test]

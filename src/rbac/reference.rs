@@ -1,18 +1,27 @@
-//! A slow, obvious evaluator of the same rules, to hold the compiled one against. It shares no code with it.
+//! A slow, obvious evaluator of the same rules, to hold the compiled one against. It shares no code with it, and only
+//! tests use it.
+
+#![allow(clippy::indexing_slicing, clippy::string_slice, reason = "tests may fail")]
 
 use super::builtin;
 use crate::model::role::{DenyAssignment, Permission, PrincipalId, RoleAssignment, RoleDefinition};
 use crate::model::scope::Scope;
 
-pub(super) struct World {
-    pub(super) roles: Vec<RoleDefinition>,
-    pub(super) assignments: Vec<RoleAssignment>,
-    pub(super) denials: Vec<DenyAssignment>,
+/// What is granted and refused, as it is written.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Custom roles.
+    pub roles: Vec<RoleDefinition>,
+    /// Grants.
+    pub assignments: Vec<RoleAssignment>,
+    /// Refusals.
+    pub denials: Vec<DenyAssignment>,
     /// (child, parent) of the management-group tree.
-    pub(super) tree: Vec<(Scope, Scope)>,
+    pub tree: Vec<(Scope, Scope)>,
 }
 
-pub(super) fn allowed(
+/// Whether a caller in these groups may do something.
+pub fn allowed(
     world: &World,
     caller: PrincipalId,
     groups: &[PrincipalId],
@@ -94,7 +103,7 @@ fn within(world: &World, target: &str, scope: &str) -> bool {
     // Climb from the subscription (or group) through its parents.
     let mut at = target.split('/').take(3).collect::<Vec<_>>().join("/");
     if target.starts_with("/providers/microsoft.management/") {
-        at = target.to_owned();
+        target.clone_into(&mut at);
     }
     for _ in 0..10 {
         match world.tree.iter().rev().find(|(child, _)| child.key() == at) {

@@ -147,7 +147,8 @@ impl Record {
         }
     }
 
-    fn line(&self, ended: Instant) -> Line {
+    /// What the access log says of it, if it ended then.
+    pub fn line(&self, ended: Instant) -> Line {
         let text = |value: &HeaderValue, most: usize| {
             String::from_utf8_lossy(value.as_bytes()).chars().take(most).collect::<String>()
         };

@@ -64,7 +64,7 @@ fn sound(response: Response<Incoming>) -> Result<Response<Incoming>, SendError> 
     );
     let framed = match (lengths.next(), codings.next()) {
         (None, None) => true,
-        (Some(length), None) => length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(length), None) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
         (None, Some(coding)) => {
             coding.as_bytes().eq_ignore_ascii_case(b"chunked") && response.version() == Version::HTTP_11
         }

@@ -96,6 +96,7 @@ fn unsound() -> Vec<Case> {
         case("equal lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\n{}", false),
         case("list of equal lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\n{}", false),
         case("list of lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2, 3\r\n\r\n{}x", false),
+        case("no length in a length", "HTTP/1.1 200 OK\r\ncontent-length: \r\n\r\n{}", false),
         case("length of letters", "HTTP/1.1 200 OK\r\ncontent-length: two\r\n\r\n{}", false),
         case("length with a plus", "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\n{}", false),
         case("negative length", "HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n{}", false),

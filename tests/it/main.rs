@@ -26,6 +26,7 @@ mod durability;
 
 mod frames;
 mod front_door;
+mod fuzz;
 mod grpc;
 mod instances;
 mod lifecycle;
