@@ -44,7 +44,9 @@ fn is_usable(key: &Value) -> bool {
     let issuer = |issuer: &str| {
         issuer == "https://login.microsoftonline.com/t/v2.0"
             || issuer.to_ascii_lowercase().find("{tenantid}").is_some_and(|at| {
-                format!("{}t{}", &issuer[..at], &issuer[at + 10..]) == "https://login.microsoftonline.com/t/v2.0"
+                let (before, rest) = issuer.split_at(at);
+                let after = rest.split_at("{tenantid}".len()).1;
+                format!("{before}t{after}") == "https://login.microsoftonline.com/t/v2.0"
             })
     };
     key["kty"] == "RSA"

@@ -58,7 +58,7 @@ fn judge(token: &str) {
         audience.as_str().is_some_and(|text| AUDIENCES.contains(&text.strip_suffix('/').unwrap_or(text)))
     };
     assert!(audiences.iter().any(ours), "{claims}");
-    assert!(claims["exp"].as_f64().is_some_and(|end| end > (NOW - SKEW) as f64), "{claims}");
+    assert!(claims["exp"].as_f64().is_some_and(|end| end > f64::from(u32::try_from(NOW - SKEW).unwrap())), "{claims}");
 }
 
 fn signed(payload: &str) -> String {

@@ -61,14 +61,14 @@ impl Client {
 async fn outcome(stand: &Stand, outcome: &str) -> u64 {
     let name =
         format!("scoregate_mirror_total{{deployment=\"green\",endpoint=\"my-ep\",outcome=\"{outcome}\"}}");
-    stand.metric(&name).await as u64
+    stand.counted(&name).await
 }
 
 async fn compared(stand: &Stand, result: &str) -> u64 {
     let name = format!(
         "scoregate_mirror_compared_total{{deployment=\"green\",endpoint=\"my-ep\",result=\"{result}\"}}"
     );
-    stand.metric(&name).await as u64
+    stand.counted(&name).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -495,10 +495,9 @@ async fn a_live_stream_passes_piece_by_piece() {
     let blue = crate::support::played::play(move |mut link| {
         let mut going = going.clone();
         async move {
-            while link.request().await.is_some() {
+            if link.request().await.is_some() {
                 link.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n").await;
                 let _ = going.wait_for(|go| *go).await;
-                return;
             }
         }
     })
