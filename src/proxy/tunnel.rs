@@ -49,7 +49,9 @@ struct Flow(AtomicU64);
 enum End {
     /// Whoever sends has finished.
     Finished,
+    /// Whoever sends broke off.
     Reading,
+    /// Whoever is sent to takes nothing more.
     Writing,
 }
 
@@ -139,29 +141,26 @@ where
     }
 }
 
-/// Both directions; why they ended, if not by themselves.
+/// Both directions; why they ended, if not by themselves. Once one end has finished, nobody is blamed for what the other
+/// still does.
 async fn both(up: impl Future<Output = End>, down: impl Future<Output = End>) -> Option<&'static str> {
     let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
-    let reason = |up: Option<End>, down: Option<End>| match (up, down) {
-        (_, Some(End::Reading)) | (Some(End::Writing), None) => Some("response_broken"),
-        (Some(End::Reading), _) | (_, Some(End::Writing)) => Some("client_gone"),
-        _ => None,
-    };
     tokio::select! {
         ended = up.as_mut() => match ended {
             End::Finished => {
-                let rest = tokio::time::timeout(LEAVE, down).await.ok();
-                reason(Some(End::Finished), rest)
+                let _ = tokio::time::timeout(LEAVE, down).await;
+                None
             }
-            broken => reason(Some(broken), None),
+            End::Reading => Some("client_gone"),
+            End::Writing => Some("response_broken"),
         },
         ended = down.as_mut() => match ended {
             End::Finished => {
-                // What the client still says, nobody hears; but it may say so.
                 let _ = tokio::time::timeout(LEAVE, up).await;
                 None
             }
-            broken => reason(None, Some(broken)),
+            End::Reading => Some("response_broken"),
+            End::Writing => Some("client_gone"),
         },
     }
 }

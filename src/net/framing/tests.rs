@@ -151,3 +151,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn behind_a_head_that_asks_for_a_websocket_nothing_passes_until_it_is_told_to_stay() {
+    let limits = HeadLimits { line: 1024, field: 1024, fields: 4096, count: 16 };
+    let asks = "GET / HTTP/1.1\r\nhost: a\r\nupgrade: WebSocket\r\n";
+    for (head, holds) in [
+        (format!("{asks}\r\n"), true),
+        (format!("{asks}content-length: 0\r\n\r\n"), true),
+        (asks.replace("WebSocket", "h2c") + "\r\n", false),
+        (asks.replace("1.1", "1.0") + "\r\n", false),
+    ] {
+        let mut framing = Framing::new(limits);
+        let (bytes, mut passed) = (head.clone() + "rubbish\n", 0);
+        let judged = framing.advance(bytes.as_bytes(), &mut passed);
+        assert_eq!((judged.is_ok(), framing.asks(), passed), (holds, holds, head.len()), "{head}");
+        framing.stay();
+        assert!(framing.advance(b"rubbish\n", &mut 0).is_err());
+    }
+}
