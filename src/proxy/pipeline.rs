@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -19,7 +19,7 @@ use uuid::Builder;
 use super::cors::Sharing;
 use super::headers::{About, DEPLOYMENT, client_request_id, towards_instance, upgrade};
 use super::mirror::{self, Due, Mirroring};
-use super::receive::{client_address, receive, refused};
+use super::receive::{client_address, drained, receive, refused};
 use super::relay::{Answer, Relay};
 use super::respond::Manner;
 use super::tunnel::Tunnel;
@@ -87,7 +87,8 @@ struct Begun<'a> {
     /// What stands in its place.
     violation: Option<Violation>,
     head: Parts,
-    body: Incoming,
+    /// Taken once it is sent on.
+    body: &'a mut Option<Incoming>,
 }
 
 /// An admitted request, before it is sent.
@@ -126,7 +127,9 @@ impl Service for Pipeline {
         // If the request never gets an answer, the note ends here.
         let note = conn.limit(self.rules.request_total);
         let mut manner = Manner::of(&head.headers);
-        let begun = Begun { conn, note: &note, violation, head, body };
+        let (unasked, multiplexed) = (!head.headers.contains_key(EXPECT), head.version == Version::HTTP_2);
+        let mut body = Some(body);
+        let begun = Begun { conn, note: &note, violation, head, body: &mut body };
         let steps = self.steps(begun, &mut manner, &mut record);
         let steps = AssertUnwindSafe(steps).catch_unwind();
         let result = steps.await.unwrap_or_else(|_| {
@@ -149,8 +152,13 @@ impl Service for Pipeline {
                 response.extensions_mut().insert(switch::Tunnel::new(tunnel.run()));
                 response
             }
-            Err(fault) => {
+            Err(mut fault) => {
                 self.count(&fault);
+                if let (Some(body), false, false) = (body, fault.close, multiplexed)
+                    && !(unasked && drained(body).await)
+                {
+                    fault = fault.close();
+                }
                 let (head, body) = respond::refusal(&fault, &manner, &mut record);
                 answered(head, Answer::of_gateway(body, record, note))
             }
@@ -246,6 +254,7 @@ impl Pipeline {
         let authority =
             HeaderValue::from_str(received.authority).map_err(|_| Fault::new(Reason::Malformed))?;
 
+        let body = body.take().ok_or(Reason::Defect)?;
         let order = Order { conn, note, head, body, authority, target, most, handshake, due };
         self.forward(order, pass, manner, record).await
     }

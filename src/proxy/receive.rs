@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, Version};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use ipnet::IpNet;
 use percent_encoding::percent_decode;
 
@@ -35,6 +39,26 @@ pub(super) fn refused(violation: Violation) -> Fault {
         Violation::LineTooLong => Fault::new(Reason::UriTooLong).close(),
         Violation::FieldsTooLarge => Fault::new(Reason::HeadersTooLarge).close(),
     }
+}
+
+/// What is read of a refused request's body so that its connection can go on, and for how long.
+const UNREAD_BYTES: u64 = 256 * 1024;
+const UNREAD_TIME: Duration = Duration::from_secs(2);
+
+/// Reads the body of a refused request to its end; false if it is too long for that, or too slow.
+pub(super) async fn drained(mut body: Incoming) -> bool {
+    if body.size_hint().lower() > UNREAD_BYTES {
+        return false;
+    }
+    let reading = async {
+        let mut left = UNREAD_BYTES;
+        while let Some(frame) = body.frame().await {
+            let length = frame.ok()?.data_ref().map_or(0, |data| data.len() as u64);
+            left = left.checked_sub(length)?;
+        }
+        Some(())
+    };
+    tokio::time::timeout(UNREAD_TIME, reading).await.is_ok_and(|read| read.is_some())
 }
 
 /// Checks a head.

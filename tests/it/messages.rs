@@ -962,3 +962,38 @@ async fn answers_are_never_mixed_up() {
     .await;
     stand.stop().await;
 }
+
+/// A refusal comes once the rest of a short body is gone, so that the connection can go on; else it says that it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_says_whether_its_connection_goes_on() {
+    let (stand, blue) = stand("").await;
+    let refused = "POST /endpoints/my-ep/score HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer none\r\n";
+    for (case, fields, body, goes_on) in [
+        ("a body that comes behind its head", "Content-Length: 2\r\n", "{}", true),
+        ("chunks", "Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n", true),
+        ("a long body", "Content-Length: 300000\r\n", "", false),
+        (
+            "one that is not sent before it is asked for",
+            "Content-Length: 2\r\nExpect: 100-continue\r\n",
+            "",
+            false,
+        ),
+    ] {
+        let mut raw = Raw::connect(stand.gateway.data).await;
+        raw.say(format!("{refused}{fields}\r\n")).await;
+        // The gateway has the head alone for as long as it takes to refuse it.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        raw.say(body).await;
+        let answer = raw.hear().await.unwrap_or_else(|| panic!("{case}: no answer"));
+        assert_eq!(answer.status, 401, "{case}");
+        assert_eq!(answer.field("connection"), (!goes_on).then_some("close"), "{case}");
+        if goes_on {
+            raw.say(fill("GET {ep}/score HTTP/1.1\r\n{auth}\r\n", &stand.token("scientist"))).await;
+            assert_eq!(raw.hear().await.expect("the next answer").status, 200, "{case}");
+        } else {
+            assert!(raw.closes().await, "{case}");
+        }
+    }
+    assert_eq!(blue.count(), 2);
+    stand.stop().await;
+}
