@@ -171,7 +171,7 @@ impl Fleet {
             // Failures alone never close the last one.
             let open = only.is_in() || only.is_only_ejected();
             return if open {
-                only.lease(self.rules.each).ok_or(NoPlace::Full)
+                only.lease(self.most(only)).ok_or(NoPlace::Full)
             } else {
                 Err(NoPlace::NoInstance)
             };

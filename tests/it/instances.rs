@@ -220,6 +220,36 @@ async fn each_instance_works_on_no_more_than_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adaptive_deployment_begins_with_one_request_at_each_instance() {
+    let (one, two) = (Holding::named("\"one\"").await, Holding::named("\"two\"").await);
+    for (urls, most) in [(vec![one.url.as_str()], 1), (vec![&one.url, &two.url], 2)] {
+        one.go.send(false).unwrap();
+        two.go.send(false).unwrap();
+        let before = one.sent() + two.sent();
+        let more = "adaptive_concurrency: true\n";
+        let mut plan = Plan::endpoint("aad_token", &urls);
+        plan.resources.retain(|(name, _)| name != "blue.yaml");
+        let waits = "512, max_queue_wait_ms: 20000, request_timeout_ms: 20000";
+        plan.add("blue.yaml", deployment("my-ep", "blue", &urls, more).replace("512", waits));
+        let stand = Arc::new(Stand::start(plan).await);
+        let asking: Vec<_> = (0..4)
+            .map(|_| {
+                let stand = stand.clone();
+                tokio::spawn(async move { score(&stand, "POST").await.status })
+            })
+            .collect();
+        let waiting = "scoregate_queue_depth{deployment=\"blue\",endpoint=\"my-ep\"}";
+        until("the others wait", async || stand.counted(waiting).await == 4 - most).await;
+        assert_eq!((one.sent() + two.sent() - before) as u64, most, "nothing is known of them yet");
+        one.go.send(true).unwrap();
+        two.go.send(true).unwrap();
+        for asked in asking {
+            assert_eq!(asked.await.unwrap(), 200);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_instance_gets_fewer_requests() {
     let counts = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
     let mut urls = Vec::new();
