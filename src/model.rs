@@ -1,10 +1,13 @@
-//! The nouns: names, scopes, endpoints, deployments, traffic, roles. Valid by construction, no I/O.
+//! The nouns: names, scopes, endpoints, deployments, traffic, roles, data stores, jobs. Valid by construction, no I/O.
 
 pub mod asset;
 pub mod audit;
 pub mod backend;
+pub mod batch;
+pub mod datastore;
 pub mod deployment;
 pub mod endpoint;
+pub mod job;
 pub mod names;
 pub mod paths;
 pub mod resource;

@@ -5,6 +5,7 @@ pub mod chain;
 #[cfg(test)]
 mod conformance;
 mod contents;
+pub mod jobs;
 mod sqlite;
 
 use std::path::PathBuf;

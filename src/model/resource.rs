@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::asset::Asset;
+use super::batch::{BatchDeployment, BatchEndpoint};
+use super::datastore::Datastore;
 use super::deployment::Deployment;
 use super::endpoint::Endpoint;
 use super::role::{DenyAssignment, RoleAssignment, RoleDefinition};
@@ -25,6 +27,12 @@ pub enum Resource {
     Endpoint(Box<Endpoint>),
     /// An online deployment.
     Deployment(Box<Deployment>),
+    /// A batch endpoint.
+    BatchEndpoint(Box<BatchEndpoint>),
+    /// A batch deployment.
+    BatchDeployment(Box<BatchDeployment>),
+    /// A data store.
+    Datastore(Box<Datastore>),
     /// A version of a model or an environment, kept to be referred to.
     Asset(Asset),
     /// A custom role.
@@ -59,6 +67,12 @@ as_noun! {
     endpoint: Endpoint => Endpoint;
     /// The deployment.
     deployment: Deployment => Deployment;
+    /// The batch endpoint.
+    batch_endpoint: BatchEndpoint => BatchEndpoint;
+    /// The batch deployment.
+    batch_deployment: BatchDeployment => BatchDeployment;
+    /// The data store.
+    datastore: Datastore => Datastore;
     /// The model or environment.
     asset: Asset => Asset;
     /// The custom role.
@@ -78,6 +92,9 @@ impl Resource {
             Resource::Workspace(workspace) => workspace.place.scope()?,
             Resource::Endpoint(endpoint) => endpoint.scope()?,
             Resource::Deployment(deployment) => deployment.scope()?,
+            Resource::BatchEndpoint(endpoint) => endpoint.scope()?,
+            Resource::BatchDeployment(deployment) => deployment.scope()?,
+            Resource::Datastore(datastore) => datastore.scope()?,
             Resource::Asset(asset) => asset.id.clone(),
             Resource::RoleDefinition(role) => role.scope(),
             Resource::RoleAssignment(grant) => grant.own_scope(),
@@ -92,6 +109,7 @@ impl Resource {
     pub fn claims(&self) -> Vec<String> {
         match self {
             Resource::Endpoint(endpoint) => vec![format!("endpoint {}", endpoint.spec.name.key())],
+            Resource::BatchEndpoint(endpoint) => vec![format!("endpoint {}", endpoint.name.key())],
             Resource::RoleDefinition(role) => vec![format!("role {}", role.role_name.to_lowercase())],
             Resource::RoleAssignment(grant) => vec![
                 format!("grant {}", grant.id),

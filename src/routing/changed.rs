@@ -29,7 +29,11 @@ impl Changed {
                 Resource::RoleDefinition(_) | Resource::RoleAssignment(_) | Resource::DenyAssignment(_) => {
                     changed.rights = true;
                 }
-                Resource::Workspace(_) | Resource::Asset(_) | Resource::TokenKey(_) => {}
+                Resource::Workspace(_)
+                | Resource::Asset(_)
+                | Resource::Datastore(_)
+                | Resource::TokenKey(_) => {}
+                Resource::BatchEndpoint(_) | Resource::BatchDeployment(_) => {}
             }
         }
         for id in &delta.gone {

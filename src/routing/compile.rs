@@ -85,7 +85,8 @@ impl Compiler {
                 Resource::Deployment(deployment) => {
                     deployments.entry(deployment.endpoint.key()).or_default().push(deployment);
                 }
-                Resource::Workspace(_) | Resource::Asset(_) => {}
+                Resource::Workspace(_) | Resource::Asset(_) | Resource::Datastore(_) => {}
+                Resource::BatchEndpoint(_) | Resource::BatchDeployment(_) => {}
                 Resource::TokenKey(key) => token_keys.push(key),
                 Resource::RoleDefinition(role) => input.roles.push(role),
                 Resource::RoleAssignment(grant) => input.assignments.push(grant),
