@@ -128,6 +128,11 @@ impl Operations {
         Ok(self.publisher.commit(Batch { changes, deed }).await?)
     }
 
+    /// Records a granted operation that changes no resource.
+    pub async fn record_done(&self, granted: &Granted) -> Result<(), Refusal> {
+        self.commit(granted, Vec::new()).await.map(|_| ())
+    }
+
     /// Writes one resource as its owner by the API, or leaves it with the files that it came from.
     async fn put(
         &self,

@@ -10,7 +10,7 @@ use super::certificate::Followed;
 use super::issuers::{Issuers, token_times};
 use super::serving::{Current, Ended, Serving};
 use super::state::State;
-use super::{Base, StartError};
+use super::{Base, StartError, batch};
 use crate::gate::failures::Failures;
 use crate::gate::matching;
 use crate::gate::{Counts, Gate};
@@ -23,7 +23,7 @@ use crate::net::framing::HeadLimits;
 use crate::net::guard::FrameCounts;
 use crate::net::listener::Admission;
 use crate::net::serve::Protocol;
-use crate::proxy::{Mirroring, Pipeline, Rules};
+use crate::proxy::{Mirroring, Pipeline, Rules, jobs};
 use crate::settings::{Limits, Settings};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::health::State as Part;
@@ -54,6 +54,7 @@ impl Made {
         base: &Base,
         state: &State,
         issuers: &Issuers,
+        batch: &batch::Made,
         before: Option<&Made>,
     ) -> Result<Made, StartError> {
         let settings = &base.settings;
@@ -72,6 +73,7 @@ impl Made {
             gate: gate(base, state, issuers),
             sink: Arc::new(sink),
             mirroring: Arc::new(mirroring(base, before)),
+            jobs: batch.desk.clone(),
             rules: rules(settings),
         };
         let known = before.and_then(|made| made.certificates.as_ref());
@@ -184,6 +186,7 @@ fn rules(settings: &Settings) -> Rules {
         body_progress: limits.body_progress,
         request_total: limits.request_total,
         model_errors: settings.data_plane.model_errors,
+        jobs: jobs::Bounds { body: limits.control_body, time: limits.body_progress },
         trusted_proxies: settings.data_plane.trusted_proxies.clone(),
     }
 }

@@ -4,6 +4,7 @@ pub(super) mod access;
 pub(super) mod asset;
 pub(super) mod deployment;
 pub(super) mod endpoint;
+pub(super) mod job;
 pub(super) mod meta;
 pub(super) mod role;
 pub(super) mod workspace;

@@ -96,6 +96,13 @@ limits! {
     mirror_requests: usize = 64, 1, 100_000, "Copies at work at once; what is more is not copied.";
     mirror_compare: usize = 256 * KIB, 1, 16 * MIB, "Bytes of a JSON answer that is compared with a shadow's.";
     mirror_answer: usize = 16 * MIB, 1, 1024 * MIB, "Bytes read of a shadow's answer before it is broken off.";
+    batch_jobs: usize = 1_000, 1, 1_000_000, "Batch jobs that have not ended.";
+    batch_leads: usize = 16, 1, 1_000, "Batch jobs that this gateway leads at once.";
+    batch_mini_batches: usize = 32, 1, 10_000, "Mini-batches that this gateway works on at once, of all jobs.";
+    batch_request_bytes: usize = 16 * MIB, KIB, 1024 * MIB, "Bytes of a request that rows are packed into.";
+    batch_answer_bytes: usize = 64 * MIB, KIB, 1024 * MIB, "Bytes of a model's answer to a request of a job.";
+    batch_lease: Duration = secs(10), secs(1), secs(600), "Time after which another gateway takes up what this one was working on, if it is gone. The clocks of gateways of one store must not differ by more than half of it.";
+    batch_patience: Duration = secs(600), secs(1), secs(24 * 3600), "Time without a mini-batch's end after which a job fails.";
     control_body: usize = MIB, KIB, 64 * MIB, "Bytes of a control-plane request body.";
     control_time: Duration = secs(30), MS, secs(600), "Time for a control-plane operation.";
     control_operations: usize = 512, 1, 100_000, "Control-plane operations that are worked on at once.";

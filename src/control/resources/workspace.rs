@@ -132,13 +132,3 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
     let view = control.show_workspace(&granted.scope, shown, Some(&written.stored));
     Ok(Reply::with(status(&written), view)?.tagged(written.stored.revision))
 }
-
-pub(in crate::control) async fn jobs(control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    let workspace = control.operations.workspace(&granted.scope);
-    workspace.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
-    Ok(Reply::ok(Page::<serde_json::Value> { value: Vec::new(), next_link: None })?)
-}
-
-pub(in crate::control) async fn job(_control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    Err(Refusal::NotFound(granted.scope).into())
-}
