@@ -17,5 +17,6 @@ pub mod jws;
 pub mod keys;
 mod memory;
 pub mod secret_file;
+pub mod store_credential;
 pub mod token;
 pub mod vault;

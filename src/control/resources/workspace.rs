@@ -132,3 +132,8 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
     let view = control.show_workspace(&granted.scope, shown, Some(&written.stored));
     Ok(Reply::with(status(&written), view)?.tagged(written.stored.revision))
 }
+
+/// There are no computes here: instances are where deployments say.
+pub(in crate::control) async fn compute(_control: &Control, _call: &Call, granted: Granted) -> Outcome {
+    Err(Refusal::NotFound(granted.scope).into())
+}
