@@ -39,6 +39,7 @@ mod processes;
 mod proxy_protocol;
 mod rates;
 mod real_servers;
+mod refused;
 mod reload;
 mod sdk;
 mod split;
