@@ -14,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adaptive;
 mod answers;
 mod auth_matrix;
 mod chaos;
