@@ -55,12 +55,14 @@ pub struct Settings {
 }
 
 /// What deployments made through the API may use of the gateway's machine: nothing, unless it is listed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instances {
     /// PEM files that they may name.
     pub files: Vec<PathBuf>,
     /// Programs that they may run; `*` for any.
     pub programs: Vec<String>,
+    /// The binary that becomes local instances. Not for operators: it is this one, whatever became of its file.
+    pub helper: PathBuf,
 }
 
 /// What is logged.
@@ -194,6 +196,7 @@ impl Settings {
             Instances {
                 files: files.unwrap_or_default().into_iter().map(|file| base.join(file)).collect(),
                 programs: programs.unwrap_or_default(),
+                helper: PathBuf::from("/proc/self/exe"),
             }
         });
         let limits = form.section("limits", "Bounds; none can be switched off.", Limits::read);

@@ -184,6 +184,7 @@ fn rules(settings: &Settings) -> Rules {
     Rules {
         head: head_limits(limits),
         body_progress: limits.body_progress,
+        replay: limits.replay_body,
         request_total: limits.request_total,
         model_errors: settings.data_plane.model_errors,
         jobs: jobs::Bounds { body: limits.control_body, time: limits.body_progress },
@@ -223,7 +224,11 @@ fn protocol(settings: &Settings, certificates: Option<&Followed>, metrics: &Metr
             control: limits.http2_control_frames,
             continuations: limits.http2_continuations,
         },
-        frame_counts: FrameCounts { abuse: metrics.h2_abuse.clone(), malformed: metrics.bad_request.clone() },
+        frame_counts: FrameCounts {
+            abuse: metrics.h2_abuse.clone(),
+            malformed: metrics.bad_request.clone(),
+            limit: metrics.limit.clone(),
+        },
         slow_client: metrics.slow_client.clone(),
         proxy_refused: metrics.proxy_refused.clone(),
     }

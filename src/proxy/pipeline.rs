@@ -48,6 +48,8 @@ pub struct Rules {
     pub head: HeadLimits,
     /// Time without a byte of it.
     pub body_progress: Duration,
+    /// Bytes of a body that are kept for sending it once more.
+    pub replay: usize,
     /// Time for a whole request, until its deployment is known.
     pub request_total: Duration,
     /// How an instance's own errors are passed on.
@@ -320,7 +322,7 @@ impl Pipeline {
             }
             None => (body, None),
         };
-        let bounds = dispatch::Bounds { first_byte, flow: &flow, latest };
+        let bounds = dispatch::Bounds { first_byte, flow: &flow, latest, replay: self.rules.replay };
         let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
         let (mut response, pass) = sent.map_err(|fault| {
             record.request_bytes = flow.bytes();

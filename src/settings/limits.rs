@@ -54,6 +54,7 @@ limits! {
     requests_per_second: u32 = 100_000, 1, 10_000_000, "Requests to one endpoint in a second; an endpoint's `rate_limit` may say otherwise.";
     requests_per_second_per_principal: u32 = 100_000, 1, 10_000_000, "Requests of one caller to one endpoint in a second, likewise.";
     connect: Duration = secs(1), MS, secs(60), "Time to connect to an instance.";
+    replay_body: usize = 64 * KIB, 1, 16 * MIB, "Bytes of a request body kept until an HTTP/2 instance begins to answer, to send the request once more if it is refused.";
     response_idle: Duration = secs(60), MS, secs(3600), "Time without a byte of an instance's response.";
     request_total: Duration = secs(180), MS, secs(24 * 3600), "Time for a whole request, streams included.";
     request_total_max: Duration = secs(3600), MS, secs(24 * 3600), "The longest `timeouts.total_ms` a deployment may ask for.";

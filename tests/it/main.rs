@@ -14,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adaptive;
 mod answers;
 mod auth_matrix;
 mod chaos;
@@ -39,6 +40,7 @@ mod processes;
 mod proxy_protocol;
 mod rates;
 mod real_servers;
+mod refused;
 mod reload;
 mod sdk;
 mod split;

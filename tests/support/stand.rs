@@ -130,8 +130,10 @@ impl Stand {
         }
         let file = directory.path().join("scoregate.yaml");
         std::fs::write(&file, configuration(&plan, &authority)).unwrap();
-        let settings =
+        let mut settings =
             Settings::load(&file, std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        // This process is not the binary.
+        settings.instances.helper = env!("CARGO_BIN_EXE_scoregate").into();
         let gateway = Gateway::start(settings).await.unwrap();
         Stand { gateway, issuer, authority, directory, issuing }
     }
