@@ -35,9 +35,10 @@ pub(super) struct Made {
 impl Made {
     pub(super) fn of(base: &Base, state: &State, issuers: &Issuers) -> Result<Made, StartError> {
         let settings = &base.settings;
-        let opener = Opener::new(settings, store_directory(settings), state.vault.clone(), base.metrics.clone());
+        let stores = store_directory(settings);
+        let opener = Opener::new(settings, stores.as_deref(), state.vault.clone(), &base.metrics);
         let on_behalf = match &settings.identity.on_behalf_of {
-            Some(own) => Some(Arc::new(OnBehalfOf::new(&settings.identity, own, base.clock.clone())?)),
+            Some(own) => Some(Arc::new(OnBehalfOf::new(own.clone(), base.clock.clone())?)),
             None => None,
         };
         let desk = Desk {
@@ -68,7 +69,7 @@ impl Made {
 
 /// Where the data stores are that workspaces have without anybody making them.
 fn store_directory(settings: &Settings) -> Option<PathBuf> {
-    settings.data_directory().map(|directory| directory.join("datastores"))
+    settings.directory().map(|directory| directory.join("datastores"))
 }
 
 /// The runner at work.

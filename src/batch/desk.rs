@@ -16,7 +16,7 @@ use super::tokens::{OwnerTokens, Refused};
 use crate::arm::envelope::{ErrorBody, ErrorDetail};
 use crate::arm::invocation::{self, Invocation};
 use crate::arm::job;
-use crate::artifacts::Opener;
+use crate::artifacts::{ArtifactError, Opener};
 use crate::clock::{Clock, rfc3339};
 use crate::forms::{Reading, parse_json};
 use crate::gate::jobs::{JobGate, Lacking};
@@ -276,13 +276,13 @@ impl Desk {
     ) -> Result<JobAnswer, Refusal> {
         let stores = places.stores(&call.snapshot);
         let id = spec.scope().map_err(PlaceError::from)?;
-        // What can be refused without a look at the data is refused now.
-        let openable = stores.open(&self.opener, places, &spec, None);
-        if let Err(error) = openable.as_ref().map(|_| ())
-            && !error.wants_owner()
-        {
-            let field = if stores_input(error) { "properties.inputData" } else { "properties.outputData" };
-            return Err(Refusal::bad(error.code(), field, error.to_string()));
+        if stores.needs_owner().is_none() {
+            // What can be refused without a look at the data is refused now.
+            let wrong = |field: &str, error: &ArtifactError| {
+                Refusal::bad(error.code(), &format!("properties.{field}"), error.to_string())
+            };
+            stores.input(&self.opener, places, None).map_err(|error| wrong("inputData", &error))?;
+            stores.output(&self.opener, places, &spec, None).map_err(|error| wrong("outputData", &error))?;
         }
         if self.jobs.unfinished().await? >= self.limits.batch_jobs as u64 {
             let message = "as many jobs as there may be have not ended yet; try again later";
@@ -402,9 +402,4 @@ impl Desk {
         };
         self.audit.commit(Batch { changes: Vec::new(), deed }).await.map(|_| ())
     }
-}
-
-/// Whether an error is about the input.
-fn stores_input(error: &crate::artifacts::ArtifactError) -> bool {
-    error.is_input()
 }

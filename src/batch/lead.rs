@@ -2,10 +2,11 @@
 //!
 //! Every step can be done again by whoever takes the lead next: plans are added to, outputs written anew.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -302,7 +303,8 @@ impl Leading<'_> {
         if self.spec().settings.output_action == OutputAction::SummaryOnly {
             return Ok(Ok(()));
         }
-        let assembling = retried(|| opened.output.assemble(stream::iter(objects.clone().into_iter().map(Ok)).boxed()));
+        let parts = || stream::iter(objects.clone().into_iter().map(Ok::<_, Infallible>));
+        let assembling = retried(|| opened.output.assemble(parts()));
         let assembled = match self.kept_while(assembling).await? {
             Ok(assembled) => assembled,
             Err(error) => return Ok(Err(Failure { code: error.code().to_owned(), message: error.to_string() })),
@@ -317,7 +319,7 @@ impl Leading<'_> {
                 return Ok(Err(Failure { code: "InternalServerError".to_owned(), message }));
             }
         };
-        let name = manifest::name(&assembled.name);
+        let name = manifest::name(&assembled);
         let put = retried(|| opened.output.put(&name, text.clone().into()));
         match self.kept_while(put).await? {
             Ok(uri) => self.state.manifest = Some(uri),

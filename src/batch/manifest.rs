@@ -9,9 +9,14 @@ use crate::clock::rfc3339;
 use crate::identity::vault::{Vault, VaultError};
 use crate::model::job::{JobSpec, JobState, JobStatus};
 
+/// The name of an output's file.
+fn file(output: &Assembled) -> &str {
+    output.uri.rsplit('/').next().unwrap_or_default()
+}
+
 /// The manifest's name beside an output.
-pub(super) fn name(output: &str) -> String {
-    format!("{output}.manifest.jws")
+pub(super) fn name(output: &Assembled) -> String {
+    format!("{}.manifest.jws", file(output))
 }
 
 /// The manifest as a compact JWS.
@@ -38,7 +43,7 @@ pub(super) fn signed(
         "files": counts.files,
         "failures": counts.failures,
         "outputs": [{
-            "name": output.name, "uri": output.uri, "bytes": output.bytes, "rows": output.rows, "sha256": output.sha256,
+            "name": file(output), "uri": output.uri, "bytes": output.bytes, "rows": output.rows, "sha256": output.sha256,
         }],
     });
     vault.sign(&claims)

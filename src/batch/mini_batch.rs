@@ -101,7 +101,8 @@ impl Context {
             }
             (Some(store), ..) => return Err(OpenError::NoToken(store.to_string())),
         };
-        let (input, output) = stores.open(&tools.opener, &places, spec, tokens.as_ref())?;
+        let input = stores.input(&tools.opener, &places, tokens.as_ref())?;
+        let output = stores.output(&tools.opener, &places, spec, tokens.as_ref())?;
         let caller = authority::caller(&spec.owner);
         Ok(Opened { input, output, caller, rights: places.rights() })
     }

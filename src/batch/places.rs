@@ -62,7 +62,10 @@ impl Places {
     }
 
     fn store(&self, location: &Location) -> Option<Scope> {
-        location.store().map(|name| self.workspace.child("datastores", &name.to_string()))
+        match location {
+            Location::Store { name, .. } => Some(self.workspace.child("datastores", &name.to_string())),
+            Location::Https(_) => None,
+        }
     }
 
     /// Every right that the job needs. An output by address, which is refused later, is judged at the workspace.
@@ -87,6 +90,10 @@ impl Places {
     }
 }
 
+fn tokens(owner: Option<&Arc<OwnerTokens>>) -> Option<Arc<dyn StorageTokens>> {
+    owner.map(|tokens| tokens.clone() as Arc<dyn StorageTokens>)
+}
+
 /// The data stores of a job; none for an address, and for the store that every workspace has without anybody making it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stores {
@@ -104,19 +111,25 @@ impl Stores {
         both.into_iter().flatten().find(opens).map(|store| &store.name)
     }
 
-    /// Opens both.
-    pub(super) fn open(
+    /// Opens the input.
+    pub(super) fn input(
+        &self,
+        opener: &Opener,
+        places: &Places,
+        owner: Option<&Arc<OwnerTokens>>,
+    ) -> Result<Input, ArtifactError> {
+        opener.input(&places.input, self.input.as_deref(), tokens(owner))
+    }
+
+    /// Opens the output.
+    pub(super) fn output(
         &self,
         opener: &Opener,
         places: &Places,
         spec: &JobSpec,
         owner: Option<&Arc<OwnerTokens>>,
-    ) -> Result<(Input, Output), ArtifactError> {
-        let tokens = || owner.map(|tokens| tokens.clone() as Arc<dyn StorageTokens>);
-        let workspace = &spec.workspace;
-        let input = opener.input(workspace, &places.input, self.input.as_deref(), tokens())?;
-        let name = &spec.settings.output_file_name;
-        let output = opener.output(workspace, &places.output, self.output.as_deref(), name, tokens())?;
-        Ok((input, output))
+    ) -> Result<Output, ArtifactError> {
+        let (store, name) = (self.output.as_deref(), &spec.settings.output_file_name);
+        opener.output(&places.output, store, name, &spec.name, tokens(owner))
     }
 }
