@@ -4,6 +4,7 @@ mod control_plane;
 mod data_plane;
 mod identity;
 mod limits;
+mod on_behalf_of;
 mod restart;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ pub use control_plane::ControlPlane;
 pub use data_plane::{ClientCertificates, DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
 pub use identity::{Entra, Identity, OidcIssuer};
 pub use limits::Limits;
+pub use on_behalf_of::OnBehalfOf;
 
 /// Variables with this prefix override fields: `SCOREGATE__DATA_PLANE__LISTEN`.
 const ENV_PREFIX: &str = "SCOREGATE";

@@ -116,6 +116,8 @@ impl Stand {
             tenant: TENANT,
             base_url: authority.clone(),
             principals: ["scientist", "outsider", "reader", "owner"].map(principal).to_vec(),
+            applications: Vec::new(),
+            managed: None,
             lifetime: Duration::from_hours(1),
         };
         let issuer = Arc::new(Issuer::new(config, || SystemClock.unix()).unwrap());
