@@ -15,6 +15,7 @@
 mod support;
 
 mod answers;
+mod artifacts;
 mod auth_matrix;
 mod chaos;
 mod cli;
