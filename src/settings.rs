@@ -1,5 +1,6 @@
 //! The configuration file, read strictly into typed values: every mistake is told at once, with its place.
 
+mod batch;
 mod control_plane;
 mod data_plane;
 mod identity;
@@ -16,6 +17,7 @@ use crate::model::scope::{Scope, WorkspaceRef};
 use crate::model::workspace::Workspace;
 use crate::rbac::ManagementGroups;
 
+pub use batch::{Batch, HostPattern};
 pub use control_plane::ControlPlane;
 pub use data_plane::{ClientCertificates, DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
 pub use identity::{Entra, Identity, OidcIssuer};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub resources: Option<PathBuf>,
     /// What deployments made through the API may use of this machine.
     pub instances: Instances,
+    /// What batch jobs may reach.
+    pub batch: Batch,
     /// Bounds on everything.
     pub limits: Limits,
     /// What is logged.
@@ -201,6 +205,8 @@ impl Settings {
                 helper: PathBuf::from("/proc/self/exe"),
             }
         });
+        let doc = "What batch jobs may reach besides the data stores of their workspace: nothing, unless it is listed.";
+        let batch = form.section("batch", doc, |f| Batch::read(f, base));
         let limits = form.section("limits", "Bounds; none can be switched off.", Limits::read);
         let logs = form.section("logs", "What is logged, as JSON lines on standard output.", |f| Logs {
             level: f
@@ -221,6 +227,7 @@ impl Settings {
             owners,
             resources,
             instances,
+            batch,
             limits,
             logs,
         }

@@ -119,5 +119,13 @@ limits! {
     role_definitions: usize = 5_000, 1, 100_000, "Custom roles.";
     aml_token_life: Duration = secs(3600), secs(1), secs(24 * 3600), "Life of a token that the gateway issues for an endpoint.";
     token_key_life: Duration = secs(30 * 24 * 3600), secs(3600), secs(366 * 24 * 3600), "Time after which such tokens are signed by a new key.";
+    batch_files: usize = 1_000_000, 1, 100_000_000, "Files of a batch job's input.";
+    batch_bytes: usize = 1024 * 1024 * MIB, 1, 1024 * 1024 * 1024 * MIB, "Bytes of a batch job's input, and of any one file of it.";
+    batch_file_bytes: usize = 100 * MIB, 1, 64 * 1024 * MIB, "Bytes of a file that is one request.";
+    batch_row_bytes: usize = MIB, KIB, 1024 * MIB, "Bytes of a row of a table.";
+    batch_row_group_bytes: usize = 512 * MIB, KIB, 64 * 1024 * MIB, "Bytes of a row group of a Parquet file, packed or unpacked.";
+    batch_fetches: usize = 4, 1, 1_000, "Reads from stores and hosts at once for one batch job.";
+    batch_connect: Duration = secs(10), MS, secs(60), "Time to connect to a store or host for a batch job.";
+    batch_idle: Duration = secs(60), MS, secs(3600), "Time without a byte from a store or host.";
     explained_requests: usize = 10_000, 1, 1_000_000, "Scoring requests that `auth why` can still explain. Needs a restart.";
 }

@@ -96,6 +96,7 @@ families! {
     proxy_refused: IntCounterVec = "scoregate_security_proxy_refused", "Connections of trusted proxies that did not introduce their client soundly.", ["reason"];
     h2_abuse: IntCounterVec = "scoregate_security_h2_abuse", "HTTP/2 clients that went beyond what a connection may do.", ["reason"];
     upgrade_refused: IntCounterVec = "scoregate_security_upgrade_refused", "Changes of protocol that clients asked for and did not get.", ["reason"];
+    egress_denied: IntCounterVec = "scoregate_security_egress_denied", "Connections of batch jobs that were not made, because they would have gone where none may go.", ["reason"];
     upstream_protocol: IntCounterVec = "scoregate_security_upstream_protocol", "Answers of instances that were not sound HTTP.", ["reason"];
 }
 

@@ -16,6 +16,7 @@ mod support;
 
 mod adaptive;
 mod answers;
+mod artifacts;
 mod auth_matrix;
 mod chaos;
 mod cli;
