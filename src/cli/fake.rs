@@ -130,9 +130,16 @@ pub fn control_plane(forbidden: &'static [&'static str]) -> Fake {
                 |id: &str| id.strip_prefix(&format!("{key}/")).is_some_and(|rest| !rest.contains('/'));
             kept.iter().filter(|(id, _)| inside(id)).map(|(_, value)| value.clone()).collect::<Vec<Value>>()
         };
-        let is_list = ["onlineendpoints", "deployments", "roledefinitions", "roleassignments"]
-            .iter()
-            .any(|kind| key.ends_with(&format!("/{kind}")));
+        let is_list = [
+            "onlineendpoints",
+            "batchendpoints",
+            "deployments",
+            "datastores",
+            "roledefinitions",
+            "roleassignments",
+        ]
+        .iter()
+        .any(|kind| key.ends_with(&format!("/{kind}")));
         match got.method.as_str() {
             "PUT" => {
                 let mut body = got.json();
