@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::deployment::{
-    CodeView, InstanceView, Place, backend_is_needed, capacity_of, code_and_environment, iso, reference,
-    routes_of, show_instances,
+    CodeView, InstanceView, Place, backend_is_needed, code_and_environment, iso, reference, routes_of,
+    show_instances,
 };
 use super::extension::batch as extension;
 use super::extension::deployment::Azures;
@@ -69,7 +69,7 @@ pub fn read(
             properties,
             workload,
         })?;
-        let instance_count = capacity_of(&serving);
+        let instance_count = serving.capacity();
         if instance_count == 0 {
             f.wrong("resources", "`instanceCount` is 0; no job could ever be done", None);
         }

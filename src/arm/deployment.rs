@@ -272,18 +272,12 @@ fn properties(deployment: &Deployment, whole: bool) -> DeploymentProperties {
     }
 }
 
-/// How many instances a deployment has: as it says, or as many as it names.
-pub(super) fn capacity_of(deployment: &Deployment) -> u32 {
-    let named = u32::try_from(deployment.backend.urls().len()).unwrap_or(u32::MAX).max(1);
-    deployment.workload.instance_count.unwrap_or(named)
-}
-
 /// The body of a PUT that makes a deployment as described.
 pub fn body(deployment: &Deployment, location: &str) -> Value {
     json!({
         "location": location,
         "tags": deployment.tags,
-        "sku": {"name": "Default", "capacity": capacity_of(deployment)},
+        "sku": {"name": "Default", "capacity": deployment.capacity()},
         "properties": properties(deployment, true),
     })
 }
@@ -323,7 +317,7 @@ pub fn view(deployment: &Deployment, about: About<'_>, instances: &[InstanceView
         location: about.location.to_owned(),
         tags: deployment.tags.clone(),
         kind: "Managed".to_owned(),
-        sku: Sku { name: "Default".to_owned(), capacity: capacity_of(deployment) },
+        sku: Sku { name: "Default".to_owned(), capacity: deployment.capacity() },
         properties,
         system_data: SystemData::of(about.system),
     }
