@@ -17,6 +17,7 @@ const RANKS: &[&[&str]] = &[
     &["routing"],
     &["gate", "publish", "instances"],
     &["proxy", "operations"],
+    &["batch"],
     &["control"],
     &["app"],
     &["dev"],

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -135,9 +134,4 @@ impl Drop for BatchPlane {
             runtime.shutdown_background();
         }
     }
-}
-
-/// What tells the runner of new jobs.
-pub(super) fn wake() -> Arc<Notify> {
-    Arc::default()
 }
