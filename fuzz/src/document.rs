@@ -20,7 +20,10 @@ pub fn check(input: &[u8]) {
         let again = match &document {
             Document::Endpoint(endpoint) => written::endpoint(endpoint),
             Document::Deployment(deployment) => written::deployment(deployment),
-            Document::Role(_) | Document::Assignment(_) | Document::Denial(_) => continue,
+            Document::BatchEndpoint(endpoint) => written::batch_endpoint(endpoint),
+            Document::BatchDeployment(deployment) => written::batch_deployment(deployment),
+            // What opens a store is never written.
+            Document::Datastore(_) | Document::Role(_) | Document::Assignment(_) | Document::Denial(_) => continue,
         };
         let again = again.to_string();
         assert_eq!(read(&again).as_deref(), Some(&[document][..]), "{again}");

@@ -17,6 +17,7 @@ use crate::artifacts::Opener;
 use crate::batch::{Desk, Grounds, Runner, Tools};
 use crate::gate::jobs::JobGate;
 use crate::identity::on_behalf_of::OnBehalfOf;
+use crate::model::datastore::DEFAULT_STORE;
 use crate::proxy::Pipeline;
 use crate::settings::Settings;
 
@@ -68,7 +69,7 @@ impl Made {
 
 /// Where the data stores are that workspaces have without anybody making them.
 fn store_directory(settings: &Settings) -> Option<PathBuf> {
-    settings.directory().map(|directory| directory.join("datastores"))
+    settings.directory().map(|directory| directory.join("datastores").join(DEFAULT_STORE))
 }
 
 /// The runner at work.
@@ -101,7 +102,9 @@ impl BatchPlane {
             .worker_threads(base.settings.data_plane.workers.max(1))
             .thread_name("batch")
             // On Linux the priority is the thread's own. Where it cannot be lowered, jobs compete as equals.
-            .on_thread_start(|| drop(rustix::process::setpriority_process(None, NICE)))
+            .on_thread_start(|| {
+                let _ = rustix::process::setpriority_process(None, NICE);
+            })
             .enable_all()
             .build()
             .context("the threads of batch jobs cannot be started")?;

@@ -89,8 +89,10 @@ pub fn read(form: &Form<'_>) -> Option<Invocation> {
         let name = name.filter(|name| !name.is_empty()).and_then(|name| {
             name.parse::<JobName>().map_err(|error| f.wrong("name", error.to_string(), None)).ok()
         });
-        let mut properties: BTreeMap<String, String> =
-            f.pairs("properties", "The caller's property bag; experimentName is read from it.").into_iter().collect();
+        let mut properties: BTreeMap<String, String> = f
+            .pairs("properties", "The caller's property bag; experimentName is read from it.")
+            .into_iter()
+            .collect();
         let experiment = properties.remove("experimentName");
         if experiment.as_ref().is_some_and(|name| name.is_empty() || name.len() > 255) {
             f.wrong("properties", "`experimentName` has 1 to 255 characters", None);
@@ -203,7 +205,9 @@ fn read_input(form: &Form<'_>, key: &str, name: &str, fields: &Value) -> Option<
     let word = member(fields, "jobInputType").and_then(Value::as_str).unwrap_or_default();
     let Some(kind) = kind(word) else {
         let problem = match word.to_ascii_lowercase().as_str() {
-            "literal" => format!("`{name}` is a Literal; the model of a batch deployment takes files, not values"),
+            "literal" => {
+                format!("`{name}` is a Literal; the model of a batch deployment takes files, not values")
+            }
             "mltable" => format!("`{name}` is an MLTable, which is not served"),
             "" => format!("`{name}.jobInputType` is missing"),
             _ => format!("`{name}.jobInputType` is `{}`", word.chars().take(64).collect::<String>()),
@@ -263,11 +267,15 @@ fn overrides(form: &Form<'_>) -> Overrides {
         form.wrong("outputFileName", "is no file name: 1 to 255 characters, no slash, no dot in front", None);
     }
     form.carried("partitionKeys");
-    let levels = [("Info", LoggingLevel::Info), ("Warning", LoggingLevel::Warning), ("Debug", LoggingLevel::Debug)];
+    let levels =
+        [("Info", LoggingLevel::Info), ("Warning", LoggingLevel::Warning), ("Debug", LoggingLevel::Debug)];
     let actions = [("AppendRow", OutputAction::AppendRow), ("SummaryOnly", OutputAction::SummaryOnly)];
     Overrides {
         instance_count,
-        max_concurrency_per_instance: at_least_one("maxConcurrencyPerInstance", "Mini-batches at once for an instance."),
+        max_concurrency_per_instance: at_least_one(
+            "maxConcurrencyPerInstance",
+            "Mini-batches at once for an instance.",
+        ),
         mini_batch_size: at_least_one("miniBatchSize", "Files in a mini-batch."),
         error_threshold: form
             .value::<Threshold>("errorThreshold", "Failures that are borne; -1 for any number.")
@@ -337,7 +345,10 @@ mod tests {
             ("{}".to_owned(), "properties.inputData: is missing"),
             (r#"{"properties": {"inputData": []}}"#.to_owned(), "properties.inputData: keys and values"),
             (r#"{"properties": {"inputData": {}}}"#.to_owned(), "properties.inputData: is empty"),
-            (format!(r#"{{"properties": {{"inputData": {{"a": {file}, "b": {file}}}}}}}"#), "more than one entry (a, b)"),
+            (
+                format!(r#"{{"properties": {{"inputData": {{"a": {file}, "b": {file}}}}}}}"#),
+                "more than one entry (a, b)",
+            ),
             (
                 r#"{"properties": {"inputData": {"n": {"jobInputType": "Literal", "value": 3}}}}"#.to_owned(),
                 "`n` is a Literal",
@@ -354,9 +365,18 @@ mod tests {
                 r#"{"properties": {"inputData": {"n": {"jobInputType": "UriFile"}}}}"#.to_owned(),
                 "`n.uri` is missing",
             ),
-            (format!(r#"{{"properties": {{"inputData": {{"a": {file}}}, "miniBatchSize": 0}}}}"#), "miniBatchSize: is 0"),
-            (format!(r#"{{"properties": {{"inputData": {{"a": {file}}}, "errorThreshold": -2}}}}"#), "errorThreshold: "),
-            (format!(r#"{{"properties": {{"inputData": {{"a": {file}}}, "name": "../x"}}}}"#), "properties.name: "),
+            (
+                format!(r#"{{"properties": {{"inputData": {{"a": {file}}}, "miniBatchSize": 0}}}}"#),
+                "miniBatchSize: is 0",
+            ),
+            (
+                format!(r#"{{"properties": {{"inputData": {{"a": {file}}}, "errorThreshold": -2}}}}"#),
+                "errorThreshold: ",
+            ),
+            (
+                format!(r#"{{"properties": {{"inputData": {{"a": {file}}}, "name": "../x"}}}}"#),
+                "properties.name: ",
+            ),
             (
                 format!(r#"{{"properties": {{"inputData": {{"a": {file}}}, "outputFileName": "../x"}}}}"#),
                 "properties.outputFileName: ",

@@ -125,9 +125,10 @@ pub fn of_workspace(spec: &JobSpec, state: &JobState, control: &str) -> Result<V
 
 /// How a run stands, as run history tells it.
 pub fn details(spec: &JobSpec, state: &JobState) -> Value {
-    let error = state.failure.as_ref().map(|Failure { code, message }| {
-        json!({"error": {"code": code, "message": message}})
-    });
+    let error = state
+        .failure
+        .as_ref()
+        .map(|Failure { code, message }| json!({"error": {"code": code, "message": message}}));
     json!({
         "runId": spec.name,
         "status": state.status.as_str(),

@@ -45,7 +45,9 @@ fn lacking(missing: &Missing) -> String {
     let (action, scope) = (missing.right.action, &missing.right.scope);
     match &missing.denied_by {
         None => format!("action '{action}' over scope '{scope}'"),
-        Some(name) => format!("action '{action}' over scope '{scope}' (forbidden by deny assignment '{name}')"),
+        Some(name) => {
+            format!("action '{action}' over scope '{scope}' (forbidden by deny assignment '{name}')")
+        }
     }
 }
 

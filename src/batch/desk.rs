@@ -174,13 +174,15 @@ fn choose(route: &EndpointRoute, batch: &BatchRoute, named: Option<&str>) -> Res
         (Some(name), _) => name.to_ascii_lowercase(),
         (None, Some(default)) => default.clone(),
         (None, None) => {
-            let message = "the endpoint has no default deployment; name one in the azureml-model-deployment header";
+            let message =
+                "the endpoint has no default deployment; name one in the azureml-model-deployment header";
             return Err(Refusal::not_found("NoDefaultDeployment", message.to_owned()));
         }
     };
     let found = batch.deployments.get(&key).zip(route.deployment(&key));
     let unknown = || {
-        let message = format!("the endpoint has no deployment `{}`", key.chars().take(64).collect::<String>());
+        let message =
+            format!("the endpoint has no deployment `{}`", key.chars().take(64).collect::<String>());
         Refusal::not_found("DeploymentNotFound", message)
     };
     let (settings, deployment) = found.ok_or_else(unknown)?;
@@ -224,11 +226,10 @@ impl Desk {
             uri: format!("azureml://datastores/{DEFAULT_STORE}/paths/azureml/{name}/score/"),
         });
         let workspace = &batch.workspace;
-        let endpoint: EndpointName = route
-            .facts
-            .name
-            .parse()
-            .map_err(|_| Refusal::not_found("EndpointNotFound", "there is no such endpoint".to_owned()))?;
+        let endpoint: EndpointName =
+            route.facts.name.parse().map_err(|_| {
+                Refusal::not_found("EndpointNotFound", "there is no such endpoint".to_owned())
+            })?;
         let places = Places::of(workspace, &endpoint, &chosen.name, (&asked.input.uri, &output.uri))?;
         let judged = self.gate.authorize(&call.snapshot, route, &call.caller, &places.rights()).await;
         let grounds = match judged {
@@ -240,7 +241,13 @@ impl Desk {
             Err(Lacking::Rights(missing)) => {
                 let detail = authority::refusal(&call.caller, &missing);
                 let refusal = Refusal::new(StatusCode::FORBIDDEN, "", "", "not_authorized");
-                self.record(call, SUBMIT, &route.scope, (Outcome::Refused { code: detail.code.clone() }, None)).await?;
+                self.record(
+                    call,
+                    SUBMIT,
+                    &route.scope,
+                    (Outcome::Refused { code: detail.code.clone() }, None),
+                )
+                .await?;
                 return Err(Refusal { detail, ..refusal });
             }
         };
@@ -286,7 +293,8 @@ impl Desk {
         }
         if self.jobs.unfinished().await? >= self.limits.batch_jobs as u64 {
             let message = "as many jobs as there may be have not ended yet; try again later";
-            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message, "too_many_jobs");
+            let refusal =
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message, "too_many_jobs");
             return Err(Refusal { retry_after: Some(30), ..refusal });
         }
         let sealed = match (stores.needs_owner(), &self.on_behalf) {
@@ -312,7 +320,8 @@ impl Desk {
             }
             Submitted::Known(kept) => self.shown(StatusCode::OK, &kept),
             Submitted::NameTaken => {
-                let message = format!("the workspace has a job `{}` already; choose another name", job.spec.name);
+                let message =
+                    format!("the workspace has a job `{}` already; choose another name", job.spec.name);
                 Err(Refusal::new(StatusCode::CONFLICT, "JobExists", message, "job_exists"))
             }
         }

@@ -120,7 +120,10 @@ impl Leading<'_> {
         let KeptJob { cancel, .. } = kept.ok_or(Leave::Lost)?;
         if cancel {
             let message = "somebody who may asked for it".to_owned();
-            return Err(Leave::End(JobStatus::Canceled, Some(Failure { code: CANCELED.to_owned(), message })));
+            return Err(Leave::End(
+                JobStatus::Canceled,
+                Some(Failure { code: CANCELED.to_owned(), message }),
+            ));
         }
         Ok(())
     }
@@ -135,13 +138,12 @@ impl Leading<'_> {
             let message = format!("deployment `{}` of endpoint `{}` is gone", spec.deployment, spec.endpoint);
             return Err(ends("DeploymentGone", message));
         };
-        let judged = self.runner.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
+        let judged =
+            self.runner.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
         match judged {
             // What cannot be looked up now is asked again; meanwhile no mini-batch goes on either.
             Ok(_) | Err(Lacking::Unavailable) => Ok(()),
-            Err(lost) => {
-                Err(Leave::End(JobStatus::Failed, Some(authority::revoked(&spec.owner, &lost))))
-            }
+            Err(lost) => Err(Leave::End(JobStatus::Failed, Some(authority::revoked(&spec.owner, &lost)))),
         }
     }
 
@@ -307,7 +309,9 @@ impl Leading<'_> {
         let assembling = retried(|| opened.output.assemble(parts()));
         let assembled = match self.kept_while(assembling).await? {
             Ok(assembled) => assembled,
-            Err(error) => return Ok(Err(Failure { code: error.code().to_owned(), message: error.to_string() })),
+            Err(error) => {
+                return Ok(Err(Failure { code: error.code().to_owned(), message: error.to_string() }));
+            }
         };
         let Assembled { uri, bytes, .. } = &assembled;
         (self.state.output, self.state.counts.bytes_written) = (Some(uri.clone()), *bytes);
@@ -323,7 +327,9 @@ impl Leading<'_> {
         let put = retried(|| opened.output.put(&name, text.clone().into()));
         match self.kept_while(put).await? {
             Ok(uri) => self.state.manifest = Some(uri),
-            Err(error) => return Ok(Err(Failure { code: error.code().to_owned(), message: error.to_string() })),
+            Err(error) => {
+                return Ok(Err(Failure { code: error.code().to_owned(), message: error.to_string() }));
+            }
         }
         Ok(Ok(()))
     }

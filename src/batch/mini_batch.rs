@@ -150,8 +150,12 @@ pub(super) async fn score(mini_batch: MiniBatch) {
                 info!(job = %context.job.spec.name, index = claim.index, attempt = claim.attempt, outcome = word, "a mini-batch ended");
             }
         }
-        Ok(false) => debug!(job = %context.job.spec.name, index = claim.index, "a mini-batch was ended by somebody else"),
-        Err(error) => tracing::warn!(%error, job = %context.job.spec.name, index = claim.index, "a mini-batch could not be settled; it is done again"),
+        Ok(false) => {
+            debug!(job = %context.job.spec.name, index = claim.index, "a mini-batch was ended by somebody else")
+        }
+        Err(error) => {
+            tracing::warn!(%error, job = %context.job.spec.name, index = claim.index, "a mini-batch could not be settled; it is done again")
+        }
     }
     if matches!(outcome, Outcome::GivenUp) {
         // Not taken up again at once, to be given up again.
@@ -249,7 +253,13 @@ impl MiniBatch {
         Ok(())
     }
 
-    async fn request(&self, opened: &Opened, file: &FileRef, packed: Packed, made: &mut Made) -> Result<(), Stop> {
+    async fn request(
+        &self,
+        opened: &Opened,
+        file: &FileRef,
+        packed: Packed,
+        made: &mut Made,
+    ) -> Result<(), Stop> {
         let settings = &self.context.job.spec.settings;
         let (permit, deployment) = self.permit(opened).await?;
         let rows = packed.rows;
@@ -276,7 +286,9 @@ impl MiniBatch {
                         }
                         return Ok(());
                     }
-                    Err(error) => Problem { again: true, failure: told(file, error.code(), &error.to_string()) },
+                    Err(error) => {
+                        Problem { again: true, failure: told(file, error.code(), &error.to_string()) }
+                    }
                 }
             }
             Ok(answer) => {
@@ -305,7 +317,8 @@ impl MiniBatch {
         let snapshot = self.runner.snapshot.fresh().ok_or(Stop::Wait)?;
         let endpoint = snapshot.endpoints.get(spec.endpoint.key()).ok_or(Stop::Halt)?;
         let deployment = endpoint.deployment(spec.deployment.key()).ok_or(Stop::Halt)?.clone();
-        let judged = self.runner.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
+        let judged =
+            self.runner.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
         match judged {
             Ok((permit, _)) => Ok((permit, deployment)),
             Err(Lacking::Rights(_)) => Err(Stop::Halt),

@@ -105,9 +105,8 @@ impl Stores {
     /// A store that opens only to the job's owner.
     pub(super) fn needs_owner(&self) -> Option<&DatastoreName> {
         let both = [&self.input, &self.output];
-        let opens = |store: &&Arc<Datastore>| {
-            store.credential.is_none() && matches!(store.place, Place::Blob { .. })
-        };
+        let opens =
+            |store: &&Arc<Datastore>| store.credential.is_none() && matches!(store.place, Place::Blob { .. });
         both.into_iter().flatten().find(opens).map(|store| &store.name)
     }
 

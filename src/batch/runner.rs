@@ -249,7 +249,9 @@ impl Runner {
                         }
                     }
                 }
-                Err(error) => warn!(%error, "mini-batches could not be kept; they go on until somebody takes them"),
+                Err(error) => {
+                    warn!(%error, "mini-batches could not be kept; they go on until somebody takes them")
+                }
             }
         }
     }

@@ -10,7 +10,8 @@ use super::Control;
 use super::answer::{ApiError, Reply};
 use super::call::Call;
 use super::resources::{
-    access, asset, batch_deployment, batch_endpoint, datastore, deployment, endpoint, job, meta, role, workspace,
+    access, asset, batch_deployment, batch_endpoint, datastore, deployment, endpoint, job, meta, role,
+    workspace,
 };
 use super::serve::Failed;
 use crate::arm::access::{AccessView, ExplanationView, HolderView, KeysView, LogsView, TokenView};

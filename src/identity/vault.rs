@@ -118,7 +118,8 @@ impl Vault {
         let fingerprint = expand(b"fingerprint")?.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk));
         let audit = expand(b"audit chain")?;
         let signer = Ed25519KeyPair::from_seed_unchecked(&*expand(b"manifest signatures")?);
-        let (cipher, signer) = (cipher.map_err(|_| VaultError::Crypto)?, signer.map_err(|_| VaultError::Crypto)?);
+        let (cipher, signer) =
+            (cipher.map_err(|_| VaultError::Crypto)?, signer.map_err(|_| VaultError::Crypto)?);
         Ok(Vault { cipher, pepper, audit, signer, fingerprint })
     }
 

@@ -59,7 +59,10 @@ pub struct JobCall {
 
 impl std::fmt::Debug for JobCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JobCall").field("ask", &self.ask).field("caller", &self.caller.object_id).finish_non_exhaustive()
+        f.debug_struct("JobCall")
+            .field("ask", &self.ask)
+            .field("caller", &self.caller.object_id)
+            .finish_non_exhaustive()
     }
 }
 

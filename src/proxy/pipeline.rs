@@ -244,7 +244,8 @@ impl Pipeline {
             let (endpoint, token) = (endpoint.clone(), jobs::token(&head));
             let request_id = record.request_id.to_str().unwrap_or_default().to_owned();
             let client = record.peer;
-            let call = JobCall { ask, endpoint, snapshot: snapshot.clone(), caller, token, request_id, client };
+            let call =
+                JobCall { ask, endpoint, snapshot: snapshot.clone(), caller, token, request_id, client };
             return Ok(Outcome::Told(self.jobs.call(call).await));
         }
         let permit = self.gate.authorize(&snapshot, who).await?;

@@ -18,6 +18,7 @@ mod adaptive;
 mod answers;
 mod artifacts;
 mod auth_matrix;
+mod batch;
 mod chaos;
 mod cli;
 

@@ -23,12 +23,16 @@ pub fn sums(body: &[u8]) -> Vec<Value> {
 
 /// A model that answers the sum of each row.
 pub async fn adder() -> Instance {
-    Instance::scripted(Arc::new(|seen: &Seen| (ok(&json!({"predictions": sums(&seen.body)}).to_string()), false)))
-        .await
+    Instance::scripted(Arc::new(|seen: &Seen| {
+        (ok(&json!({"predictions": sums(&seen.body)}).to_string()), false)
+    }))
+    .await
 }
 
 /// The same, whose answers go through `change` first; it is told how many requests there were before.
-pub async fn adder_with(change: impl Fn(usize, &Seen, Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Instance {
+pub async fn adder_with(
+    change: impl Fn(usize, &Seen, Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
+) -> Instance {
     let count = AtomicUsize::new(0);
     Instance::scripted(Arc::new(move |seen: &Seen| {
         let answer = ok(&json!({"predictions": sums(&seen.body)}).to_string());

@@ -37,8 +37,9 @@ impl Control {
             Some(token) => {
                 let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|name| String::from_utf8(name).ok());
                 let name = name.and_then(|name| name.parse::<JobName>().ok());
-                let wrong =
-                    || ApiError::bad("InvalidSkipToken", "$skip is not one that a nextLink gave", Some("$skip"));
+                let wrong = || {
+                    ApiError::bad("InvalidSkipToken", "$skip is not one that a nextLink gave", Some("$skip"))
+                };
                 Some(name.ok_or_else(wrong)?)
             }
         };
@@ -85,7 +86,8 @@ pub(in crate::control) async fn cancel(control: &Control, _call: &Call, granted:
 
 /// The jobs of an endpoint, or of one of its deployments.
 pub(in crate::control) async fn of_endpoint(control: &Control, call: &Call, _granted: Granted) -> Outcome {
-    let name = |param: &str| Some(call.params.get(param).to_ascii_lowercase()).filter(|name| !name.is_empty());
+    let name =
+        |param: &str| Some(call.params.get(param).to_ascii_lowercase()).filter(|name| !name.is_empty());
     let endpoint = name("endpoint").ok_or(Refusal::Defect)?;
     let named = call.query("deployment").map(str::to_ascii_lowercase).filter(|name| !name.is_empty());
     let deployment = name("deployment").or(named);

@@ -9,7 +9,8 @@ use crate::model::role::{
 use crate::rbac::{PolicyInput, builtin};
 
 const GROUPS: [Group; 5] = [Group::Read, Group::Jobs, Group::Runs, Group::Datastores, Group::Secrets];
-const WORKSPACE: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w";
+const WORKSPACE: &str =
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w";
 const WHO: PrincipalId = PrincipalId(Uuid::from_u128(1));
 
 fn scope(text: &str) -> Scope {
@@ -91,7 +92,10 @@ fn whatever_of_the_five_groups_is_missing_is_named_and_nothing_else() {
                 Ok(grounds) => {
                     assert!(expected.is_empty(), "{held:05b} at level {level} was accepted");
                     let named: Vec<_> = grounds.iter().map(|one| (one.action.as_str(), &one.scope)).collect();
-                    assert_eq!(named, rights.iter().map(|right| (right.action, &right.scope)).collect::<Vec<_>>());
+                    assert_eq!(
+                        named,
+                        rights.iter().map(|right| (right.action, &right.scope)).collect::<Vec<_>>()
+                    );
                 }
                 Err(missing) => {
                     let missing: Vec<&Right> = missing.iter().map(|missing| &missing.right).collect();

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::jobs::{caller, stand};
 use crate::support::batch::{adder, adder_with, failure, numbers, output, status, store_of};
-use crate::support::stand::{SUBSCRIPTION, object_id};
 use crate::support::rest;
+use crate::support::stand::{SUBSCRIPTION, object_id};
 
 const ML: &str = "Microsoft.MachineLearningServices/workspaces";
 
@@ -64,7 +64,11 @@ async fn what_is_missing_of_the_five_groups_is_named_and_nothing_else() {
                 continue;
             }
             refused += 1;
-            assert_eq!((answer.status, answer.code().as_str()), (403, "AuthorizationFailed"), "{held:05b} at {scope}");
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (403, "AuthorizationFailed"),
+                "{held:05b} at {scope}"
+            );
             let answer = answer.json();
             let details = answer["error"]["details"].as_array().unwrap();
             let mut named: Vec<String> =
@@ -134,7 +138,9 @@ async fn a_job_whose_owner_loses_the_right_stops_and_keeps_what_was_committed() 
     // What was on its way when the right went may have arrived; nothing was begun after that.
     assert!(model.count() <= after + 1, "{} requests came after the revocation", model.count() - after);
     let message = job["properties"]["scoregate"]["failure"]["message"].as_str().unwrap();
-    assert!(message.contains("batchEndpoints/jobs/write") && message.contains(&object_id("outsider").to_string()));
+    assert!(
+        message.contains("batchEndpoints/jobs/write") && message.contains(&object_id("outsider").to_string())
+    );
     let kept = output(stand.directory.path(), &job);
     assert!(kept.lines().count() >= 3 && expected.starts_with(&kept), "{kept}");
     stand.stop().await;

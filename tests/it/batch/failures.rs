@@ -3,9 +3,7 @@
 use serde_json::{Value, json};
 
 use super::jobs::{caller, stand};
-use crate::support::batch::{
-    adder, adder_with, failure, fails, numbers, output, status, store_of,
-};
+use crate::support::batch::{adder, adder_with, fails, failure, numbers, output, status, store_of};
 use crate::support::instance::ok;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,7 +31,8 @@ async fn what_cannot_be_a_job_is_refused_with_the_field() {
         assert_eq!((answer.status, answer.code().as_str()), (400, code), "{body}: {told}");
         assert!(told.contains(named), "{body}: {told}");
     }
-    let listed = stand.as_("owner").get(&format!("{}/jobs", crate::support::rest::workspace("default"))).await;
+    let listed =
+        stand.as_("owner").get(&format!("{}/jobs", crate::support::rest::workspace("default"))).await;
     assert_eq!(listed.is(200).names(), [""; 0], "nothing was made");
     stand.stop().await;
 }

@@ -26,10 +26,12 @@ pub fn caller(stand: &Stand, name: &str) -> Caller {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_runs_as_its_caller_and_leaves_predictions_in_the_order_of_the_input() {
     let model = adder().await;
-    let stand = stand(&[&model], "mini_batch_size: 3, max_concurrency_per_instance: 4, rows_per_request: 4").await;
+    let stand =
+        stand(&[&model], "mini_batch_size: 3, max_concurrency_per_instance: 4, rows_per_request: 4").await;
     let expected = numbers(&store_of(stand.directory.path()).join("in"), 20, 10);
     let scientist = caller(&stand, "scientist");
-    let job = scientist.run("in", json!({"tags": {"a": "b"}, "properties": {"experimentName": "nightly"}})).await;
+    let job =
+        scientist.run("in", json!({"tags": {"a": "b"}, "properties": {"experimentName": "nightly"}})).await;
     assert_eq!(status(&job), "Completed", "{job}");
     assert_eq!(output(stand.directory.path(), &job), expected);
 
@@ -49,7 +51,10 @@ async fn a_job_runs_as_its_caller_and_leaves_predictions_in_the_order_of_the_inp
     assert_eq!(ours["owner"]["objectId"], json!(who));
     assert!(ours["grounds"].as_array().unwrap().len() >= 12, "{ours}");
     let summary = &ours["summary"];
-    assert_eq!((&summary["files"], &summary["rows"], &summary["failures"]), (&json!(20), &json!(200), &json!(0)));
+    assert_eq!(
+        (&summary["files"], &summary["rows"], &summary["failures"]),
+        (&json!(20), &json!(200), &json!(0))
+    );
     let name = job["name"].as_str().unwrap();
     let folder = store_of(stand.directory.path()).join(format!("azureml/{name}/score"));
     let manifest = std::fs::read_to_string(folder.join("predictions.csv.manifest.jws")).unwrap();
@@ -140,7 +145,10 @@ async fn a_job_that_is_stopped_keeps_what_was_committed() {
     assert!(kept.lines().count() >= 3 && expected.starts_with(&kept), "{kept}");
     let count = model.count();
     // What has ended is not begun again.
-    assert_eq!(scientist.run("in", json!({"name": "after", "miniBatchSize": 400})).await["properties"]["status"], "Completed");
+    assert_eq!(
+        scientist.run("in", json!({"name": "after", "miniBatchSize": 400})).await["properties"]["status"],
+        "Completed"
+    );
     assert!(model.count() > count);
     stand.stop().await;
 }
@@ -166,11 +174,16 @@ async fn overrides_and_the_deployments_header_hold_for_one_job() {
     assert_eq!((blue.count(), green.count()), (0, 4));
     assert_eq!(job["properties"]["scoregate"]["counts"]["miniBatches"], json!(4));
     let file = store_of(stand.directory.path()).join("mine/run-7/out.jsonl");
-    let lines: Vec<Value> =
-        std::fs::read_to_string(file).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = std::fs::read_to_string(file)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 8);
     assert_eq!(lines[0], json!({"file": "part-00000.csv", "prediction": 0.0}));
-    let unknown = scientist.call("POST", "", "azureml-model-deployment: red\r\n", &body("in", json!({})).to_string()).await;
+    let unknown = scientist
+        .call("POST", "", "azureml-model-deployment: red\r\n", &body("in", json!({})).to_string())
+        .await;
     assert_eq!((unknown.status, unknown.code().as_str()), (404, "DeploymentNotFound"));
     stand.stop().await;
 }
@@ -203,6 +216,9 @@ async fn a_batch_endpoint_takes_jobs_and_nothing_else() {
     let manager = Caller { address: stand.gateway.data, token: stand.management_token("scientist") };
     assert_eq!(manager.submit("in", json!({})).await.status, 401, "a token for managing submits nothing");
     assert_eq!(model.count(), 0);
-    until("refusals are counted", async || stand.metric("scoregate_refusals_total{reason=\"not_for_scoring\"}").await > 0.0).await;
+    until("refusals are counted", async || {
+        stand.metric("scoregate_refusals_total{reason=\"not_for_scoring\"}").await > 0.0
+    })
+    .await;
     stand.stop().await;
 }
