@@ -29,6 +29,7 @@ use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::publish::{PublishError, Publisher};
 use crate::settings::{Instances, Limits};
+use crate::store::jobs::JobStore;
 use crate::store::{Batch, Change, Committed, Expect, Manager, Revision, Store, StoreError, Stored};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
@@ -45,6 +46,8 @@ pub struct Operations {
     pub publisher: Arc<Publisher>,
     /// Where resources are kept.
     pub store: Arc<dyn Store>,
+    /// Where batch jobs are kept.
+    pub jobs: Arc<dyn JobStore>,
     /// Opens and seals keys.
     pub vault: Arc<Vault>,
     /// The wall clock.

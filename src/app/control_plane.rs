@@ -83,6 +83,7 @@ pub(super) fn make(
     let operations = Arc::new(Operations {
         publisher: state.publisher.clone(),
         store: state.store.clone(),
+        jobs: state.jobs.clone(),
         vault: state.vault.clone(),
         clock: clock.clone(),
         directory: issuers.directory.clone(),
@@ -168,7 +169,7 @@ fn own_certificates(
     address: SocketAddr,
     now: i64,
 ) -> Result<(Arc<Certificates>, String), StartError> {
-    let ca = match settings.store.directory() {
+    let ca = match settings.directory() {
         Some(directory) => {
             let ca = OwnCa::open(directory, "control-ca", now)?;
             info!(ca = %directory.join("control-ca.pem").display(), "the control plane uses its own authority; clients have to trust its certificate");

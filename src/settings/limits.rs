@@ -88,6 +88,8 @@ limits! {
     jwks_max_stale: Duration = secs(24 * 3600), secs(1), secs(30 * 24 * 3600), "Time that keys stay in use while their issuer is unreachable.";
     group_cache: Duration = secs(300), MS, secs(300), "Time that looked-up groups are kept.";
     failed_authentications: u32 = 100, 1, 1_000_000, "Failed authentications of one client address in 10 s before they are answered 429.";
+    store_connections: u32 = 8, 1, 1_000, "Connections to a PostgreSQL store, besides the one that listens for changes. Needs a restart.";
+    store_time: Duration = secs(20), secs(1), secs(300), "Time for a PostgreSQL store to do one thing. Needs a restart.";
     snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable. Needs a restart.";
     drain_notice: Duration = secs(5), Duration::ZERO, secs(600), "Time after SIGTERM in which the gateway is not ready and still accepts, so that balancers notice.";
     drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after that.";

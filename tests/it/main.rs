@@ -41,6 +41,7 @@ mod rates;
 mod real_servers;
 mod reload;
 mod sdk;
+mod shared_store;
 mod split;
 mod supervised;
 mod tls;

@@ -8,6 +8,7 @@ pub mod instance;
 pub mod mint;
 pub mod pki;
 pub mod played;
+pub mod postgres;
 pub mod provider;
 pub mod raw;
 pub mod rest;
