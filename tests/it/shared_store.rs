@@ -41,7 +41,8 @@ async fn gateways_on_one_server_see_each_others_changes_and_outlive_its_restart(
         // Made if it is not there.
         .set("data_directory", "own/of-this-one");
     let stand = Stand::start(plan).await;
-    let settings = Settings::load(&stand.directory.path().join("scoregate.yaml"), std::iter::empty()).unwrap();
+    let settings =
+        Settings::load(&stand.directory.path().join("scoregate.yaml"), std::iter::empty()).unwrap();
     let other = Gateway::start(settings).await.unwrap();
     let roots = stand.directory.path().join("own/of-this-one/control-ca.pem");
     let token = stand.management_token("owner");
@@ -93,7 +94,9 @@ async fn what_opens_the_server_is_shown_nowhere() {
         assert!(!secret(&out) && !secret(&errors), "{out}{errors}");
     }
     master_key(&site.path("shared.key"));
-    let right = format!("store: \"{store}\"\nmaster_key: {{ file: shared.key }}\ndata_directory: .\nlogs: {{ level: trace }}\n");
+    let right = format!(
+        "store: \"{store}\"\nmaster_key: {{ file: shared.key }}\ndata_directory: .\nlogs: {{ level: trace }}\n"
+    );
     site.configure(&right);
     let (code, out, errors) = run(&["config", "check", &site.config()]);
     assert!(code == 0 && !secret(&out) && !secret(&errors), "{out}{errors}");
