@@ -5,10 +5,15 @@
 
 pub mod access;
 pub mod asset;
+pub mod batch_deployment;
+pub mod batch_endpoint;
+pub mod datastore;
 pub mod deployment;
 pub mod endpoint;
 pub mod envelope;
 pub mod extension;
+pub mod invocation;
+pub mod job;
 pub mod mirror;
 pub mod resource;
 pub mod role;

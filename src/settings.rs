@@ -1,9 +1,11 @@
 //! The configuration file, read strictly into typed values: every mistake is told at once, with its place.
 
+mod batch;
 mod control_plane;
 mod data_plane;
 mod identity;
 mod limits;
+mod on_behalf_of;
 mod restart;
 mod store;
 
@@ -16,10 +18,12 @@ use crate::model::scope::{Scope, WorkspaceRef};
 use crate::model::workspace::Workspace;
 use crate::rbac::ManagementGroups;
 
+pub use batch::{Batch, HostPattern};
 pub use control_plane::ControlPlane;
 pub use data_plane::{ClientCertificates, DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
 pub use identity::{Entra, Identity, OidcIssuer};
 pub use limits::Limits;
+pub use on_behalf_of::OnBehalfOf;
 pub use store::{PostgresUrl, StoreUrl};
 
 /// Variables with this prefix override fields: `SCOREGATE__DATA_PLANE__LISTEN`.
@@ -52,6 +56,8 @@ pub struct Settings {
     pub resources: Option<PathBuf>,
     /// What deployments made through the API may use of this machine.
     pub instances: Instances,
+    /// What batch jobs may reach.
+    pub batch: Batch,
     /// Bounds on everything.
     pub limits: Limits,
     /// What is logged.
@@ -59,12 +65,14 @@ pub struct Settings {
 }
 
 /// What deployments made through the API may use of the gateway's machine: nothing, unless it is listed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instances {
     /// PEM files that they may name.
     pub files: Vec<PathBuf>,
     /// Programs that they may run; `*` for any.
     pub programs: Vec<String>,
+    /// The binary that becomes local instances. Not for operators: it is this one, whatever became of its file.
+    pub helper: PathBuf,
 }
 
 /// What is logged.
@@ -174,8 +182,11 @@ impl Settings {
             Instances {
                 files: files.unwrap_or_default().into_iter().map(|file| base.join(file)).collect(),
                 programs: programs.unwrap_or_default(),
+                helper: PathBuf::from("/proc/self/exe"),
             }
         });
+        let doc = "What batch jobs may reach besides the data stores of their workspace: nothing, unless it is listed.";
+        let batch = form.section("batch", doc, |f| Batch::read(f, base));
         let limits = form.section("limits", "Bounds; none can be switched off.", Limits::read);
         let logs = form.section("logs", "What is logged, as JSON lines on standard output.", |f| Logs {
             level: f
@@ -197,6 +208,7 @@ impl Settings {
             owners,
             resources,
             instances,
+            batch,
             limits,
             logs,
         }

@@ -13,7 +13,7 @@ const RANKS: &[&[&str]] = &[
     &["identity", "store"],
     &["telemetry", "arm"],
     &["mirror"],
-    &["net", "upstream", "resources"],
+    &["net", "upstream", "resources", "artifacts"],
     &["routing"],
     &["gate", "publish", "instances"],
     &["proxy", "operations"],

@@ -64,7 +64,8 @@ impl State {
             let _ = publisher.converge(&directory, &vault).await;
         }
         let (cell, metrics) = (publisher.cell().clone(), base.metrics.clone());
-        let keeper = Arc::new(Keeper::new(cell, metrics, settings.limits.clone()));
+        let (limits, helper) = (settings.limits.clone(), settings.instances.helper.clone());
+        let keeper = Arc::new(Keeper::new(cell, metrics, limits, helper)?);
         base.tasks.spawn("instances", keeper.clone().run(publisher.in_force()));
         Ok(State { store, jobs, vault, publisher, keeper })
     }

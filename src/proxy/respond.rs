@@ -10,6 +10,7 @@ use super::grpc;
 use super::headers::{
     CLIENT_REQUEST_ID, DEPLOYMENT, ERROR_REASON, ERROR_STATUS, MS_REQUEST_ID, REQUEST_ID, towards_client,
 };
+use super::jobs::{self, JobAnswer};
 use crate::gate::fault::Fault;
 use crate::settings::ModelErrors;
 use crate::telemetry::record::Record;
@@ -80,6 +81,17 @@ pub(super) fn preflight(mut head: http::response::Parts, record: &mut Record) ->
     record.detail = Some("preflight");
     identify(&mut head.headers, record);
     head
+}
+
+/// What became of a job that was asked for.
+pub(super) fn told(answer: &JobAnswer, record: &mut Record) -> (http::response::Parts, Bytes) {
+    let (mut head, body) = jobs::answered(answer);
+    (record.status, record.reason) = (Some(answer.status), answer.reason);
+    if let Some(reason) = answer.reason {
+        head.headers.insert(ERROR_REASON, HeaderValue::from_static(reason));
+    }
+    identify(&mut head.headers, record);
+    (head, body)
 }
 
 /// The answer to a handshake that the instance accepted.

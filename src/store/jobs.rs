@@ -84,7 +84,7 @@ pub struct Claim {
 }
 
 /// What became of a mini-batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// The object that holds its predictions, or none if there are none to keep.
     pub object: Option<String>,

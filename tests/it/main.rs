@@ -14,7 +14,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adaptive;
 mod answers;
+mod artifacts;
 mod auth_matrix;
 mod chaos;
 mod cli;
@@ -39,6 +41,7 @@ mod processes;
 mod proxy_protocol;
 mod rates;
 mod real_servers;
+mod refused;
 mod reload;
 mod sdk;
 mod shared_store;

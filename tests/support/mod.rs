@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod batch;
 pub mod frames;
 pub mod instance;
 pub mod mint;

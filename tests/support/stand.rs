@@ -116,6 +116,8 @@ impl Stand {
             tenant: TENANT,
             base_url: authority.clone(),
             principals: ["scientist", "outsider", "reader", "owner"].map(principal).to_vec(),
+            applications: Vec::new(),
+            managed: None,
             lifetime: Duration::from_hours(1),
         };
         let issuer = Arc::new(Issuer::new(config, || SystemClock.unix()).unwrap());
@@ -130,8 +132,10 @@ impl Stand {
         }
         let file = directory.path().join("scoregate.yaml");
         std::fs::write(&file, configuration(&plan, &authority)).unwrap();
-        let settings =
+        let mut settings =
             Settings::load(&file, std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        // This process is not the binary.
+        settings.instances.helper = env!("CARGO_BIN_EXE_scoregate").into();
         let gateway = Gateway::start(settings).await.unwrap();
         Stand { gateway, issuer, authority, directory, issuing }
     }
