@@ -45,6 +45,7 @@ mod real_servers;
 mod refused;
 mod reload;
 mod sdk;
+mod shared_store;
 mod split;
 mod supervised;
 mod tls;

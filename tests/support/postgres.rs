@@ -96,13 +96,8 @@ pub fn certificate() -> (String, String, String) {
 impl Server {
     /// A server for one test alone.
     pub fn start() -> Server {
-        for attempt in 1.. {
-            match Server::attempt() {
-                Some(server) => return server,
-                None => assert!(attempt < ATTEMPTS, "PostgreSQL does not start; its log is above"),
-            }
-        }
-        unreachable!()
+        let mut started = (0..ATTEMPTS).filter_map(|_| Server::attempt());
+        started.next().expect("PostgreSQL does not start; its log is above")
     }
 
     /// The server that the tests of this process share.

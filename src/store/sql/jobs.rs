@@ -125,7 +125,7 @@ impl SqlStore {
                 " AND (created, name) < (SELECT created, name FROM jobs WHERE workspace = $1 AND name = {})";
             add(older, after.as_str());
         }
-        list.push_str(&format!(" ORDER BY created DESC, name DESC LIMIT ${}", values.len() + 1));
+        let list = format!("{list} ORDER BY created DESC, name DESC LIMIT ${}", values.len() + 1);
         let mut query = sqlx::query(sqlx::AssertSqlSafe(list));
         for value in values {
             query = query.bind(value);
