@@ -263,7 +263,9 @@ impl Scan {
                 return Ok(true);
             }
             (At::Return, _) => {
-                return Err("a carriage return without a line feed; write the file with one kind of line end");
+                return Err(
+                    "a carriage return without a line feed; write the file with one kind of line end",
+                );
             }
             (_, b'\r') => At::Return,
             (_, byte) if byte == self.delimiter => At::CellStart,
