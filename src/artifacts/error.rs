@@ -332,3 +332,54 @@ impl FileError {
         matches!(self, FileError::Read(error) if error.is_transient())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::egress::Reason;
+    use super::*;
+
+    fn of(error: impl Error + Send + Sync + 'static) -> ArtifactError {
+        ArtifactError::of_store(
+            "a/b.csv",
+            &object_store::Error::Generic { store: "x", source: Box::new(error) },
+        )
+    }
+
+    #[test]
+    fn a_full_disk_and_a_full_quota_are_the_same_to_a_job() {
+        // ENOSPC, EDQUOT, EFBIG.
+        for number in [28, 122, 27] {
+            let error = of(io::Error::from_raw_os_error(number));
+            assert_eq!((error.code(), error.is_transient()), ("OutputFull", false), "{error}");
+            assert!(error.to_string().contains("a/b.csv"), "{error}");
+        }
+        assert_eq!(ArtifactError::of_status("p".to_owned(), 507).code(), "OutputFull");
+    }
+
+    #[test]
+    fn what_is_below_is_recognised_and_not_quoted() {
+        let denied = Denied { reason: Reason::Address, host: "h".to_owned() };
+        let nested = HttpError::new(HttpErrorKind::Connect, denied.clone());
+        assert_eq!(of(nested), ArtifactError::EgressDenied(denied));
+        let refused =
+            HttpError::new(HttpErrorKind::Connect, io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert!(of(refused).is_transient());
+        let timeout = HttpError::new(HttpErrorKind::Timeout, io::Error::other("https://h/?sig=SECRET"));
+        assert_eq!(
+            of(timeout).to_string(),
+            "`a/b.csv` cannot be reached: it did not answer in time; try again later, or see whether it is up"
+        );
+        for hidden in [
+            of(io::Error::other("?sig=SECRET")),
+            of(io::Error::new(io::ErrorKind::BrokenPipe, "?sig=SECRET")),
+        ] {
+            assert!(!format!("{hidden} {hidden:?}").contains("SECRET"), "{hidden:?}");
+        }
+        #[derive(Debug, thiserror::Error)]
+        #[error("Server returned non-2xx status code: 503 Service Unavailable: sig=SECRET")]
+        struct Answer;
+        let answered = of(Answer);
+        assert!(answered.is_transient() && answered.to_string().contains("503"), "{answered}");
+        assert!(!format!("{answered:?}").contains("SECRET"));
+    }
+}
