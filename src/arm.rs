@@ -5,6 +5,9 @@
 
 pub mod access;
 pub mod asset;
+pub mod batch_deployment;
+pub mod batch_endpoint;
+pub mod datastore;
 pub mod deployment;
 pub mod endpoint;
 pub mod envelope;

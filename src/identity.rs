@@ -19,5 +19,6 @@ pub mod keys;
 mod memory;
 pub mod on_behalf_of;
 pub mod secret_file;
+pub mod store_credential;
 pub mod token;
 pub mod vault;

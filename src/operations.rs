@@ -6,6 +6,9 @@
 mod access;
 mod asset;
 mod authorize;
+mod batch_deployment;
+mod batch_endpoint;
+mod datastore;
 mod deployment;
 mod endpoint;
 mod explain;
@@ -15,6 +18,7 @@ mod refusal;
 mod roles;
 mod workspace;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::{Clock, rfc3339};
@@ -61,6 +65,8 @@ pub struct Operations {
     pub rotating: Arc<tokio::sync::Mutex<()>>,
     /// What deployments made by callers may use of this machine.
     pub instances: Instances,
+    /// Directories that data stores made by callers may be in.
+    pub directories: Vec<PathBuf>,
     /// Knows the processes of deployments.
     pub roster: Roster,
     /// Refusals by principal, so that nobody fills the audit with them.
@@ -143,6 +149,22 @@ impl Operations {
         // What this operation wrote, whatever others have made of it since.
         let stored = committed.written.pop().ok_or(Refusal::Defect)?;
         Ok(Written { stored, created, operation: granted.operation })
+    }
+
+    /// Removes a resource with everything below it and the grants at it. `false` if there was none.
+    async fn remove(
+        &self,
+        granted: &Granted,
+        before: Option<&Stored>,
+        precondition: &Precondition,
+        mut with: Vec<Change>,
+    ) -> Result<bool, Refusal> {
+        let expect = precondition.judge(before)?;
+        let Some(before) = before else { return Ok(false) };
+        not_from_files(before)?;
+        with.push(Change::DeleteTree(granted.scope.clone(), expect));
+        self.commit(granted, with).await.map_err(|refusal| refusal.under(precondition))?;
+        Ok(true)
     }
 
     fn deed(&self, granted: &Granted, outcome: Outcome) -> Deed {

@@ -1,6 +1,7 @@
 //! Where requests go: the immutable view of all resources that the data plane reads, compiled from the store's
 //! contents and swapped whole.
 
+mod batch;
 mod budget;
 mod changed;
 mod compile;
@@ -10,6 +11,7 @@ mod snapshot;
 mod split;
 mod upkeep;
 
+pub use batch::BatchRoute;
 pub use changed::Changed;
 pub use compile::{CompileError, Compiler};
 pub use copies::Copies;

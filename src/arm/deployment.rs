@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::extension::deployment as extension;
+use super::extension::deployment::{self as extension, Azures, Own};
 use super::resource::{About, Sku, SystemData, bag, tags};
 use crate::forms::{Form, IsoDuration};
 use crate::model::asset::Routes;
-use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload, default_scoring_path};
+use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload};
 use crate::model::names::{DeploymentName, EndpointName};
 use crate::model::scope::WorkspaceRef;
 
@@ -50,37 +50,33 @@ pub fn read(
         });
         let mut properties = bag(f, before.map(|before| &before.properties));
         let own = extension::take(f, &mut properties, before);
-        if own.backend.is_none() && !f.has("properties") {
-            let hint =
-                r#"properties.properties["scoregate.backend"] = "{\"urls\":[\"http://127.0.0.1:5001\"]}""#;
-            f.wrong("properties", "does not say where the instances are", Some(hint));
-        } else if own.backend.is_none() {
-            f.wrong("properties", "`scoregate.backend` has to say where the instances are", None);
-        }
+        backend_is_needed(f, &own);
         let workload = Workload { instance_count: capacity, ..workload(f) };
-        let environment = workload.environment.as_ref().and_then(Value::as_str);
-        let routes = environment.map(routes).unwrap_or_default();
-        let scoring_path = own.scoring_path.or(routes.scoring.map(|route| route.path));
-        Some(Deployment {
-            name: place.name,
-            endpoint: place.endpoint,
-            workspace: place.workspace,
-            backend: own.backend?,
+        own.with(Azures {
+            place,
             request_settings: f.section("requestSettings", "Concurrency and time.", request_settings),
-            scoring_path: scoring_path.unwrap_or_else(default_scoring_path),
-            liveness_route: own.liveness_route.or(routes.liveness),
-            readiness_route: own.readiness_route.or(routes.readiness),
-            allowed_paths: own.allowed_paths,
-            timeouts: own.timeouts,
-            adaptive_concurrency: own.adaptive_concurrency,
-            forward_authorization: own.forward_authorization,
-            forward_cookies: own.forward_cookies,
+            routes: routes_of(&workload, routes),
             description: f.value("description", "What it is for.").or_else(String::new),
             tags,
             properties,
             workload,
         })
     })
+}
+
+/// Notes that a body does not say where the instances are.
+pub(super) fn backend_is_needed(form: &Form<'_>, own: &Own) {
+    if own.backend.is_none() && !form.has("properties") {
+        let hint = r#"properties.properties["scoregate.backend"] = "{\"urls\":[\"http://127.0.0.1:5001\"]}""#;
+        form.wrong("properties", "does not say where the instances are", Some(hint));
+    } else if own.backend.is_none() {
+        form.wrong("properties", "`scoregate.backend` has to say where the instances are", None);
+    }
+}
+
+/// The routes of the environment that a workload refers to.
+pub(super) fn routes_of(workload: &Workload, routes: impl Fn(&str) -> Routes) -> Routes {
+    workload.environment.as_ref().and_then(Value::as_str).map(routes).unwrap_or_default()
 }
 
 fn capacity(form: &Form<'_>) -> Option<u32> {
@@ -108,19 +104,9 @@ fn request_settings(form: &Form<'_>) -> RequestSettings {
 
 fn workload(form: &Form<'_>) -> Workload {
     let access = [("Enabled", true), ("Disabled", false)];
-    let code = form.section("codeConfiguration", "The code; kept and shown.", |f| {
-        (f.value("codeId", "").optional(), f.value("scoringScript", "").optional())
-    });
     Workload {
         model: form.value::<String>("model", "Id of a model; kept and shown.").optional().map(Value::from),
         model_mount_path: form.value("modelMountPath", "").optional(),
-        environment: form
-            .value::<String>("environmentId", "Id of an environment; its scoring route is used.")
-            .optional()
-            .map(Value::from),
-        code: code.0,
-        scoring_script: code.1,
-        environment_variables: form.pairs("environmentVariables", "Kept and shown.").into_iter().collect(),
         instance_type: form.value("instanceType", "Free text; kept and shown.").optional(),
         instance_count: None,
         app_insights_enabled: form.value("appInsightsEnabled", "").or(false),
@@ -128,7 +114,21 @@ fn workload(form: &Form<'_>) -> Workload {
         liveness_probe: form.optional_section("livenessProbe", "", probe),
         readiness_probe: form.optional_section("readinessProbe", "", probe),
         data_collector: form.carried("dataCollector").filter(Value::is_object),
+        ..code_and_environment(form)
     }
+}
+
+/// What deployments of every kind say of what runs on their instances.
+pub(super) fn code_and_environment(form: &Form<'_>) -> Workload {
+    let (code, scoring_script) = form.section("codeConfiguration", "The code; kept and shown.", |f| {
+        (f.value("codeId", "").optional(), f.value("scoringScript", "").optional())
+    });
+    let environment =
+        form.value::<String>("environmentId", "Id of an environment; its scoring route is used.");
+    let environment_variables =
+        form.pairs("environmentVariables", "Given to instances that the gateway runs.").into_iter().collect();
+    let environment = environment.optional().map(Value::from);
+    Workload { environment, code, scoring_script, environment_variables, ..Workload::default() }
 }
 
 fn probe(form: &Form<'_>) -> Probe {
@@ -187,7 +187,7 @@ struct DeploymentProperties {
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct CodeView {
+pub(super) struct CodeView {
     code_id: Option<String>,
     scoring_script: Option<String>,
 }
@@ -210,7 +210,14 @@ struct ProbeView {
     failure_threshold: u32,
 }
 
-fn iso(duration: std::time::Duration) -> String {
+impl CodeView {
+    pub(super) fn of(workload: &Workload) -> Option<CodeView> {
+        let (code_id, scoring_script) = (workload.code.clone(), workload.scoring_script.clone());
+        (code_id.is_some() || scoring_script.is_some()).then_some(CodeView { code_id, scoring_script })
+    }
+}
+
+pub(super) fn iso(duration: std::time::Duration) -> String {
     IsoDuration(duration).to_string()
 }
 
@@ -225,7 +232,7 @@ fn probe_view(probe: &Probe) -> ProbeView {
 }
 
 /// A reference, or what of an asset described in place comes nearest to one.
-fn reference(value: &Value, inside: &[&str]) -> Option<String> {
+pub(super) fn reference(value: &Value, inside: &[&str]) -> Option<String> {
     let found = inside.iter().find_map(|key| value.get(key)?.as_str());
     value.as_str().or(found).map(str::to_owned)
 }
@@ -236,17 +243,13 @@ fn properties(deployment: &Deployment, whole: bool) -> DeploymentProperties {
     extension::put(&mut properties, deployment, whole);
     let mut scale_settings = Map::new();
     scale_settings.insert("scaleType".to_owned(), json!("Default"));
-    let has_code = workload.code.is_some() || workload.scoring_script.is_some();
     DeploymentProperties {
         endpoint_compute_type: "Managed".to_owned(),
         description: deployment.description.clone(),
         model: workload.model.as_ref().and_then(|model| reference(model, &["path", "name"])),
         model_mount_path: workload.model_mount_path.clone(),
         environment_id: workload.environment.as_ref().and_then(|env| reference(env, &["image", "name"])),
-        code_configuration: has_code.then(|| CodeView {
-            code_id: workload.code.clone(),
-            scoring_script: workload.scoring_script.clone(),
-        }),
+        code_configuration: CodeView::of(workload),
         environment_variables: workload.environment_variables.clone(),
         instance_type: workload.instance_type.clone(),
         app_insights_enabled: workload.app_insights_enabled,
@@ -269,18 +272,12 @@ fn properties(deployment: &Deployment, whole: bool) -> DeploymentProperties {
     }
 }
 
-/// How many instances a deployment has: as it says, or as many as it names.
-fn capacity_of(deployment: &Deployment) -> u32 {
-    let named = u32::try_from(deployment.backend.urls().len()).unwrap_or(u32::MAX).max(1);
-    deployment.workload.instance_count.unwrap_or(named)
-}
-
 /// The body of a PUT that makes a deployment as described.
 pub fn body(deployment: &Deployment, location: &str) -> Value {
     json!({
         "location": location,
         "tags": deployment.tags,
-        "sku": {"name": "Default", "capacity": capacity_of(deployment)},
+        "sku": {"name": "Default", "capacity": deployment.capacity()},
         "properties": properties(deployment, true),
     })
 }
@@ -301,15 +298,18 @@ pub struct InstanceView {
     pub last_end: Option<String>,
 }
 
+/// Puts instances into a property bag, and gives the deployment's state by theirs.
+pub(super) fn show_instances(bag: &mut BTreeMap<String, String>, instances: &[InstanceView]) -> &'static str {
+    let shown = serde_json::to_string(instances).unwrap_or_default();
+    bag.insert("scoregate.instances".to_owned(), shown);
+    let looping = |instance: &InstanceView| instance.state == "crash_looping";
+    if !instances.is_empty() && instances.iter().all(looping) { "Failed" } else { "Succeeded" }
+}
+
 /// A deployment as ARM shows it.
 pub fn view(deployment: &Deployment, about: About<'_>, instances: &[InstanceView]) -> DeploymentView {
     let mut properties = properties(deployment, false);
-    let shown = serde_json::to_string(instances).unwrap_or_default();
-    properties.properties.insert("scoregate.instances".to_owned(), shown);
-    let looping = |instance: &InstanceView| instance.state == "crash_looping";
-    if !instances.is_empty() && instances.iter().all(looping) {
-        "Failed".clone_into(&mut properties.provisioning_state);
-    }
+    properties.provisioning_state = show_instances(&mut properties.properties, instances).to_owned();
     DeploymentView {
         id: about.id.to_string(),
         name: deployment.name.to_string(),
@@ -317,7 +317,7 @@ pub fn view(deployment: &Deployment, about: About<'_>, instances: &[InstanceView
         location: about.location.to_owned(),
         tags: deployment.tags.clone(),
         kind: "Managed".to_owned(),
-        sku: Sku { name: "Default".to_owned(), capacity: capacity_of(deployment) },
+        sku: Sku { name: "Default".to_owned(), capacity: deployment.capacity() },
         properties,
         system_data: SystemData::of(about.system),
     }

@@ -128,7 +128,7 @@ fn shown_mirror(mirror: Option<&Mirror>) -> BTreeMap<String, u8> {
     mirror.iter().map(|mirror| (mirror.deployment.to_string(), mirror.percent)).collect()
 }
 
-fn mode(mode: AuthMode) -> &'static str {
+pub(super) fn mode(mode: AuthMode) -> &'static str {
     MODES.iter().find(|(_, known)| *known == mode).map_or("Key", |(word, _)| word)
 }
 

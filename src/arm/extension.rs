@@ -2,8 +2,10 @@
 //! property bag, each with the field's value as JSON.
 
 pub mod backend;
+pub mod batch;
 pub mod deployment;
 pub mod endpoint;
+pub mod place;
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! `scoregate apply`: files say what there shall be; what differs is shown, checked and then made so.
 
+mod batch;
 mod change;
 mod check;
 mod current;
@@ -33,18 +34,21 @@ use crate::model::workspace::Workspace;
   scoregate export | scoregate apply -f - --dry-run # nothing to do
 
 A file holds documents parted by `---`, in the form of `az ml`: endpoints, deployments (with endpoint_name and backend),
+batch endpoints (with defaults or $schema), batch deployments (with settings or type: model), data stores (with type),
 custom roles (with role_name) and role assignments (with principal_id). `scoregate export` writes the same form.
 
 Nothing is changed if any document is wrong, contradicts another, or asks for what you are not allowed. Then, in order:
-roles, new endpoints without traffic, deployments, changed endpoints and traffic, role assignments, and deletions last.
---prune deletes endpoints and deployments of the workspace that the files do not have, never roles or role assignments,
-and leaves what comes from the gateway's own resources directory.
-Entries of `properties` are added and changed; leaving one out does not remove it.")]
+roles, data stores, new endpoints without traffic or defaults, deployments, changed endpoints, traffic and defaults, role
+assignments, and deletions last.
+--prune deletes endpoints, deployments and data stores of the workspace that the files do not have, never roles or role
+assignments, and leaves what comes from the gateway's own resources directory.
+Entries of `properties` are added and changed; leaving one out does not remove it. The credential of a data store is never
+shown, so that it cannot be compared: it is sent when the store is new or anything else of it differs.")]
 pub struct Apply {
     /// A file, a directory of files, or - for standard input
     #[arg(short, long, value_name = "FILE|DIR")]
     filename: PathBuf,
-    /// Delete endpoints and deployments of the workspace that the files do not have
+    /// Delete endpoints, deployments and data stores of the workspace that the files do not have
     #[arg(long)]
     prune: bool,
     /// Show and check what would change, and change nothing
@@ -182,7 +186,12 @@ async fn one(context: &Context, change: &Change, request: &Request<'_>) -> Resul
         let (view, now) = found.ok_or_else(|| Failure::failed("it was deleted meanwhile"))?;
         let same = match change.kind {
             Kind::Endpoint => shape::endpoint(&view)? == shape::endpoint(before)?,
-            _ => shape::deployment(&view)? == shape::deployment(before)?,
+            Kind::BatchEndpoint => shape::batch_endpoint(&view)? == shape::batch_endpoint(before)?,
+            Kind::BatchDeployment => shape::batch_deployment(&view)? == shape::batch_deployment(before)?,
+            Kind::Datastore => shape::datastore(&view)? == shape::datastore(before)?,
+            Kind::Deployment | Kind::Role | Kind::Grant => {
+                shape::deployment(&view)? == shape::deployment(before)?
+            }
         };
         if !same {
             return Err(Failure::failed("it was changed by somebody else meanwhile"));
@@ -197,22 +206,26 @@ async fn one(context: &Context, change: &Change, request: &Request<'_>) -> Resul
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Roles,
+    Datastores,
     NewEndpoints,
     Deployments,
     Endpoints,
     Grants,
     GoneDeployments,
     GoneEndpoints,
+    GoneDatastores,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 9] = [
     Step::Roles,
+    Step::Datastores,
     Step::NewEndpoints,
     Step::Deployments,
     Step::Endpoints,
     Step::Grants,
     Step::GoneDeployments,
     Step::GoneEndpoints,
+    Step::GoneDatastores,
 ];
 
 /// What is sent in a step for a change.
@@ -228,16 +241,20 @@ impl Step {
         let whole = || change.body.as_ref().map(Request::Put);
         match (self, change.kind, change.action) {
             (Step::Roles, Kind::Role, Create | Update)
-            | (Step::Deployments, Kind::Deployment, Create | Update)
-            | (Step::Endpoints, Kind::Endpoint, Update)
+            | (Step::Datastores, Kind::Datastore, Create | Update)
+            | (Step::Deployments, Kind::Deployment | Kind::BatchDeployment, Create | Update)
+            | (Step::Endpoints, Kind::Endpoint | Kind::BatchEndpoint, Update)
             | (Step::Grants, Kind::Grant, Create | Update) => whole(),
-            // A new endpoint has no deployments yet that traffic could go to.
-            (Step::NewEndpoints, Kind::Endpoint, Create) => {
+            // A new endpoint has no deployments yet that traffic or jobs could go to.
+            (Step::NewEndpoints, Kind::Endpoint | Kind::BatchEndpoint, Create) => {
                 change.first.as_ref().map(Request::Put).or_else(whole)
             }
-            (Step::Endpoints, Kind::Endpoint, Create) if change.first.is_some() => whole(),
-            (Step::GoneDeployments, Kind::Deployment, Delete)
-            | (Step::GoneEndpoints, Kind::Endpoint, Delete) => Some(Request::Delete),
+            (Step::Endpoints, Kind::Endpoint | Kind::BatchEndpoint, Create) if change.first.is_some() => {
+                whole()
+            }
+            (Step::GoneDeployments, Kind::Deployment | Kind::BatchDeployment, Delete)
+            | (Step::GoneEndpoints, Kind::Endpoint | Kind::BatchEndpoint, Delete)
+            | (Step::GoneDatastores, Kind::Datastore, Delete) => Some(Request::Delete),
             _ => None,
         }
     }
@@ -254,6 +271,9 @@ fn right(kind: Kind, action: Action) -> String {
     let what = match kind {
         Kind::Endpoint => "Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
         Kind::Deployment => "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments",
+        Kind::BatchEndpoint => "Microsoft.MachineLearningServices/workspaces/batchEndpoints",
+        Kind::BatchDeployment => "Microsoft.MachineLearningServices/workspaces/batchEndpoints/deployments",
+        Kind::Datastore => "Microsoft.MachineLearningServices/workspaces/datastores",
         Kind::Role => "Microsoft.Authorization/roleDefinitions",
         Kind::Grant => "Microsoft.Authorization/roleAssignments",
     };

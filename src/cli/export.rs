@@ -22,7 +22,7 @@ use crate::resources::written;
   scoregate export --roles > resources.yaml && scoregate apply -f resources.yaml --dry-run
   scoregate export -o json --query '[].name'
 
-Keys of endpoints are not exported. Roles are the custom ones that can be assigned in the workspace; role assignments
+Keys of endpoints and credentials of data stores are not exported. Roles are the custom ones that can be assigned in the workspace; role assignments
 those at the workspace and below it, not those that it inherits.")]
 pub struct Export {
     /// Custom roles and role assignments, too
@@ -50,7 +50,7 @@ impl Export {
     }
 }
 
-/// Endpoints, each with its deployments behind it.
+/// Data stores that somebody made, and endpoints of both kinds, each with its deployments behind it.
 pub async fn resources(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failure> {
     let list = format!("{}/onlineEndpoints", path(workspace));
     let mut documents = Vec::new();
@@ -60,6 +60,20 @@ pub async fn resources(context: &Context, workspace: &Scope) -> Result<Vec<Value
         let deployments = format!("{list}/{}/deployments", escape(&spec.name.to_string()));
         for view in context.client.list(&deployments).await? {
             documents.push(written::deployment(&shape::deployment(&view)?));
+        }
+    }
+    let list = format!("{}/batchEndpoints", path(workspace));
+    for view in context.client.list(&list).await? {
+        let endpoint = shape::batch_endpoint(&view)?;
+        documents.push(written::batch_endpoint(&endpoint));
+        let deployments = format!("{list}/{}/deployments", escape(&endpoint.name.to_string()));
+        for view in context.client.list(&deployments).await? {
+            documents.push(written::batch_deployment(&shape::batch_deployment(&view)?));
+        }
+    }
+    for view in context.client.list(&format!("{}/datastores", path(workspace))).await? {
+        if shape::is_made(&view) {
+            documents.push(written::datastore(&shape::datastore(&view)?));
         }
     }
     Ok(documents)

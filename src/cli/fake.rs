@@ -135,7 +135,6 @@ pub fn control_plane(forbidden: &'static [&'static str]) -> Fake {
             "batchendpoints",
             "deployments",
             "datastores",
-            "jobs",
             "roledefinitions",
             "roleassignments",
         ];

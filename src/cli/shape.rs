@@ -1,5 +1,7 @@
 //! Endpoints and deployments between ARM's views, the nouns, and the form in which `az ml` shows them.
 
+pub mod batch;
+
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
@@ -7,6 +9,8 @@ use super::scope::workspace_of;
 use crate::arm;
 use crate::forms::{Form, Mistakes, Reading, parse_json};
 use crate::model::asset::Routes;
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
+use crate::model::datastore::{Datastore, DatastoreNameError};
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::EndpointSpec;
 use crate::model::scope::WorkspaceRef;
@@ -45,14 +49,46 @@ pub fn endpoint(view: &Value) -> Result<EndpointSpec, Failure> {
 
 /// A deployment; its endpoint is the one that its id names.
 pub fn deployment(view: &Value) -> Result<Deployment, Failure> {
+    let place = place_of_deployment(view)?;
+    read(view, |form| arm::deployment::read(form, place, None, |_| Routes::default()))
+}
+
+fn place_of_deployment(view: &Value) -> Result<arm::deployment::Place, Failure> {
     let wrong = |error: crate::model::names::NameError| Failure::failed(error.to_string());
     let endpoint = text(view, "/id").split('/').rev().nth(2).unwrap_or_default();
-    let place = arm::deployment::Place {
+    Ok(arm::deployment::Place {
         workspace: place(view)?,
         endpoint: endpoint.parse().map_err(wrong)?,
         name: text(view, "/name").parse().map_err(wrong)?,
-    };
-    read(view, |form| arm::deployment::read(form, place, None, |_| Routes::default()))
+    })
+}
+
+/// A batch endpoint as its owner describes it.
+pub fn batch_endpoint(view: &Value) -> Result<BatchEndpoint, Failure> {
+    let place = place(view)?;
+    let name = text(view, "/name").parse();
+    let name = name.map_err(|error| Failure::failed(crate::model::names::NameError::to_string(&error)))?;
+    read(view, |form| arm::batch_endpoint::read(form, &name, &place, None))
+}
+
+/// A batch deployment; its endpoint is the one that its id names.
+pub fn batch_deployment(view: &Value) -> Result<BatchDeployment, Failure> {
+    let place = place_of_deployment(view)?;
+    read(view, |form| arm::batch_deployment::read(form, place, None, |_| Routes::default()))
+}
+
+/// A data store, without the credential that nobody is shown.
+pub fn datastore(view: &Value) -> Result<Datastore, Failure> {
+    let place = place(view)?;
+    let name = text(view, "/name").parse();
+    let name = name.map_err(|error: DatastoreNameError| Failure::failed(error.to_string()))?;
+    read(view, |form| Some(arm::datastore::read(form, &name, &place, None)?.store))
+}
+
+/// Whether somebody made a data store: a workspace's own has nobody who did.
+pub fn is_made(view: &Value) -> bool {
+    let default = view.pointer("/properties/isDefault").and_then(Value::as_bool) == Some(true);
+    !default || view.get("systemData").is_some()
 }
 
 /// Fills in what documents leave out and `az ml` shows.

@@ -2,6 +2,9 @@
 
 pub(super) mod access;
 pub(super) mod asset;
+pub(super) mod batch_deployment;
+pub(super) mod batch_endpoint;
+pub(super) mod datastore;
 pub(super) mod deployment;
 pub(super) mod endpoint;
 pub(super) mod meta;
@@ -10,8 +13,10 @@ pub(super) mod workspace;
 
 use http::StatusCode;
 
+use super::Control;
 use super::answer::Reply;
 use super::serve::Failed;
+use crate::model::scope::WorkspaceRef;
 use crate::operations::Written;
 
 type Outcome = Result<Reply, Failed>;
@@ -24,4 +29,12 @@ fn status(written: &Written) -> StatusCode {
 /// The status of a removal.
 fn removed(was_there: bool) -> Reply {
     Reply::empty(if was_there { StatusCode::OK } else { StatusCode::NO_CONTENT })
+}
+
+impl Control {
+    /// The region of a workspace, as what is in it shows it.
+    fn location(&self, workspace: &WorkspaceRef) -> String {
+        let workspace = self.operations.workspace_of(workspace);
+        workspace.map_or_else(|_| "local".to_owned(), |workspace| workspace.location)
+    }
 }

@@ -9,10 +9,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::Control;
 use super::answer::{ApiError, Reply};
 use super::call::Call;
-use super::resources::{access, asset, deployment, endpoint, meta, role, workspace};
+use super::resources::{
+    access, asset, batch_deployment, batch_endpoint, datastore, deployment, endpoint, meta, role, workspace,
+};
 use super::serve::Failed;
 use crate::arm::access::{AccessView, ExplanationView, HolderView, KeysView, LogsView, TokenView};
 use crate::arm::asset::AssetView;
+use crate::arm::batch_deployment::BatchDeploymentView;
+use crate::arm::batch_endpoint::BatchEndpointView;
+use crate::arm::datastore::{DatastoreView, SecretsView};
 use crate::arm::deployment::DeploymentView;
 use crate::arm::endpoint::EndpointView;
 use crate::arm::envelope::Page;
@@ -156,6 +161,8 @@ pub(super) fn operations() -> &'static [Operation] {
             workspace_rows(),
             endpoint_rows(),
             deployment_rows(),
+            batch_rows(),
+            datastore_rows(),
             asset_rows(),
             role_rows(),
             access_rows(),
@@ -206,6 +213,7 @@ fn workspace_rows() -> Vec<Operation> {
             .gives::<WorkspaceView>(&[200]),
         row!(PUT workspace!(""), "Workspaces_CreateOrUpdate", "Makes a workspace.", ml!("/write"), At::Target => workspace::put)
             .takes(workspace::describe).gives::<WorkspaceView>(&[200, 201]),
+        row!(GET workspace!("/computes/{compute}"), "Computes_Get", "A compute; there is none.", ml!("/computes/read"), At::Target => workspace::compute),
         row!(GET workspace!("/jobs"), "Jobs_List", "Jobs; there are none.", ml!("/jobs/read"), At::Above(1) => workspace::jobs)
             .gives::<Page<serde_json::Value>>(&[200]),
         row!(GET workspace!("/jobs/{job}"), "Jobs_Get", "A job; there is none.", ml!("/jobs/read"), At::Target => workspace::job),
@@ -252,6 +260,47 @@ fn deployment_rows() -> Vec<Operation> {
             .may_take(deployment::describe_logs).gives::<LogsView>(&[200]),
         row!(GET workspace!("/onlineEndpoints/{endpoint}/deployments/{deployment}/skus"), "OnlineDeployments_ListSkus", "Sizes that a deployment can have.", ml!("/onlineEndpoints/deployments/skus/read"), At::Above(1) => deployment::skus)
             .gives::<Page<deployment::SkuResource>>(&[200]).query(&["count", "$skip"]),
+    ]
+}
+
+fn batch_rows() -> Vec<Operation> {
+    vec![
+        row!(GET workspace!("/batchEndpoints"), "BatchEndpoints_List", "Batch endpoints of a workspace.", ml!("/batchEndpoints/read"), At::Above(1) => batch_endpoint::list)
+            .gives::<Page<BatchEndpointView>>(&[200]).query(&["count", "$skip"]),
+        row!(GET workspace!("/batchEndpoints/{endpoint}"), "BatchEndpoints_Get", "A batch endpoint.", ml!("/batchEndpoints/read"), At::Target => batch_endpoint::get)
+            .gives::<BatchEndpointView>(&[200]),
+        row!(PUT workspace!("/batchEndpoints/{endpoint}"), "BatchEndpoints_CreateOrUpdate", "Makes a batch endpoint or describes it anew.", ml!("/batchEndpoints/write"), At::Target => batch_endpoint::put)
+            .takes(batch_endpoint::describe).gives::<BatchEndpointView>(&[200, 201]),
+        row!(PATCH workspace!("/batchEndpoints/{endpoint}"), "BatchEndpoints_Update", "Changes a batch endpoint's tags.", ml!("/batchEndpoints/write"), At::Target => batch_endpoint::patch)
+            .takes(batch_endpoint::describe_patch).gives::<BatchEndpointView>(&[200]),
+        row!(DELETE workspace!("/batchEndpoints/{endpoint}"), "BatchEndpoints_Delete", "Removes a batch endpoint, its deployments, and the grants at them.", ml!("/batchEndpoints/delete"), At::Target => batch_endpoint::delete)
+            .gives_nothing(&[200, 204]),
+        row!(POST workspace!("/batchEndpoints/{endpoint}/listkeys"), "BatchEndpoints_ListKeys", "Refused with a reason: a batch endpoint has no keys.", ml!("/batchEndpoints/listKeys/action"), At::Above(1) => batch_endpoint::list_keys),
+        row!(GET workspace!("/batchEndpoints/{endpoint}/deployments"), "BatchDeployments_List", "Deployments of a batch endpoint.", ml!("/batchEndpoints/deployments/read"), At::Above(1) => batch_deployment::list)
+            .gives::<Page<BatchDeploymentView>>(&[200]).query(&["$top", "$skip", "$orderBy"]),
+        row!(GET workspace!("/batchEndpoints/{endpoint}/deployments/{deployment}"), "BatchDeployments_Get", "A batch deployment.", ml!("/batchEndpoints/deployments/read"), At::Target => batch_deployment::get)
+            .gives::<BatchDeploymentView>(&[200]),
+        row!(PUT workspace!("/batchEndpoints/{endpoint}/deployments/{deployment}"), "BatchDeployments_CreateOrUpdate", "Makes a batch deployment or describes it anew.", ml!("/batchEndpoints/deployments/write"), At::Target => batch_deployment::put)
+            .takes(batch_deployment::describe).gives::<BatchDeploymentView>(&[200, 201]),
+        row!(PATCH workspace!("/batchEndpoints/{endpoint}/deployments/{deployment}"), "BatchDeployments_Update", "Changes a batch deployment's tags or description.", ml!("/batchEndpoints/deployments/write"), At::Target => batch_deployment::patch)
+            .takes(batch_deployment::describe_patch).gives::<BatchDeploymentView>(&[200]),
+        row!(DELETE workspace!("/batchEndpoints/{endpoint}/deployments/{deployment}"), "BatchDeployments_Delete", "Removes a batch deployment that is not its endpoint's default.", ml!("/batchEndpoints/deployments/delete"), At::Target => batch_deployment::delete)
+            .gives_nothing(&[200, 204]),
+    ]
+}
+
+fn datastore_rows() -> Vec<Operation> {
+    vec![
+        row!(GET workspace!("/datastores"), "Datastores_List", "Data stores of a workspace, the one among them that every workspace has.", ml!("/datastores/read"), At::Above(1) => datastore::list)
+            .gives::<Page<DatastoreView>>(&[200]).query(&["count", "isDefault", "names", "$skip"]),
+        row!(GET workspace!("/datastores/{datastore}"), "Datastores_Get", "A data store, without its secrets.", ml!("/datastores/read"), At::Target => datastore::get)
+            .gives::<DatastoreView>(&[200]),
+        row!(PUT workspace!("/datastores/{datastore}"), "Datastores_CreateOrUpdate", "Makes a data store or describes it anew.", ml!("/datastores/write"), At::Target => datastore::put)
+            .takes(datastore::describe).gives::<DatastoreView>(&[200, 201]),
+        row!(DELETE workspace!("/datastores/{datastore}"), "Datastores_Delete", "Removes a data store; its data stays.", ml!("/datastores/delete"), At::Target => datastore::delete)
+            .gives_nothing(&[200, 204]),
+        row!(POST workspace!("/datastores/{datastore}/listSecrets"), "Datastores_ListSecrets", "What opens a data store.", ml!("/datastores/listSecrets/action"), At::Above(1) => datastore::secrets)
+            .may_take(datastore::describe_secrets).gives::<SecretsView>(&[200]),
     ]
 }
 

@@ -185,6 +185,15 @@ impl<'a> Form<'a> {
         self.fields.iter().any(|(name, _, node)| self.is(name, key) && !node.is_null())
     }
 
+    /// The text of a field that is not asked for by that, to tell what kind of mapping this is.
+    pub fn peek(&self, key: &str) -> Option<&'a str> {
+        let (.., node) = self.fields.iter().find(|(name, ..)| self.is(name, key))?;
+        match &node.kind {
+            Kind::Scalar { text, .. } if !node.is_null() => Some(text),
+            _ => None,
+        }
+    }
+
     /// Notes a mistake about a field (or, with an empty key, about the whole mapping).
     pub fn wrong(&self, key: &str, problem: impl Into<String>, hint: Option<&str>) {
         if self.reading.mistakes.borrow().len() >= MOST_MISTAKES {

@@ -31,6 +31,8 @@ by_from_str! {
     u8 => "a whole number from 0 to 255", {"type": "integer", "minimum": 0, "maximum": 255};
     u16 => "a whole number from 0 to 65535", {"type": "integer", "minimum": 0, "maximum": 65535};
     u32 => "a whole number", {"type": "integer", "minimum": 0};
+    u64 => "a whole number", {"type": "integer", "minimum": 0};
+    i64 => "a whole number, which may be negative", {"type": "integer"};
     usize => "a whole number", {"type": "integer", "minimum": 0};
     SocketAddr => "an address and port such as 127.0.0.1:8080", {"type": "string"};
     IpAddr => "an IP address", {"type": "string"};
@@ -67,6 +69,7 @@ macro_rules! by_own_error {
 by_own_error!(
     crate::model::names::EndpointName,
     crate::model::names::DeploymentName,
+    crate::model::datastore::DatastoreName,
     crate::model::scope::Scope,
     crate::model::backend::InstanceUrl,
     crate::model::deployment::Route,

@@ -24,6 +24,7 @@ pub enum Reason {
     TooManyFailures,
     IdentityUnavailable,
     NotAuthorized,
+    NotForScoring,
     DeploymentNotFound,
     NoTraffic,
     TooManyPending,
@@ -61,6 +62,7 @@ impl Reason {
         Reason::TooManyFailures,
         Reason::IdentityUnavailable,
         Reason::NotAuthorized,
+        Reason::NotForScoring,
         Reason::DeploymentNotFound,
         Reason::NoTraffic,
         Reason::TooManyPending,
@@ -147,6 +149,12 @@ impl Reason {
             Reason::NotAuthorized => {
                 (403, "AuthorizationFailed", "not_authorized", "the caller may not score this endpoint")
             }
+            Reason::NotForScoring => (
+                404,
+                "PathNotFound",
+                "not_for_scoring",
+                "a batch endpoint takes jobs: POST /endpoints/{name}/jobs",
+            ),
             Reason::DeploymentNotFound => (
                 404,
                 "DeploymentNotFound",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::deployment::Deployment;
+use super::deployment::{Deployment, RequestSettings};
 use super::names::{DeploymentName, EndpointName};
 use super::scope::{Scope, ScopeError, WorkspaceRef};
 
@@ -33,7 +33,7 @@ pub struct BatchEndpoint {
 impl BatchEndpoint {
     /// Its resource id.
     pub fn scope(&self) -> Result<Scope, ScopeError> {
-        Ok(self.workspace.scope()?.child("batchEndpoints", &self.name.to_string()))
+        Ok(self.workspace.scope()?.batch_endpoint(&self.name))
     }
 }
 
@@ -125,6 +125,23 @@ impl Default for BatchSettings {
     }
 }
 
+impl BatchSettings {
+    /// What requests of a job go by. Nobody waits at their other end, so they wait for a place as long as they may take.
+    pub fn request_settings(&self) -> RequestSettings {
+        RequestSettings {
+            request_timeout: self.timeout,
+            max_concurrent_requests_per_instance: self.max_concurrency_per_instance,
+            max_queue_wait: self.timeout,
+        }
+    }
+}
+
+/// Whether a text can name an output file: one segment of a path that is not hidden and has one spelling in an address.
+pub fn is_file_name(text: &str) -> bool {
+    let plain = |c: char| !c.is_control() && !"/\\%?#".contains(c);
+    (1..=255).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('.')
+}
+
 /// One version of a model behind a batch endpoint: instances like an online deployment's, and the rules of its jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchDeployment {
@@ -141,8 +158,22 @@ pub struct BatchDeployment {
 impl BatchDeployment {
     /// Its resource id.
     pub fn scope(&self) -> Result<Scope, ScopeError> {
-        let endpoint =
-            self.serving.workspace.scope()?.child("batchEndpoints", &self.serving.endpoint.to_string());
+        let endpoint = self.serving.workspace.scope()?.batch_endpoint(&self.serving.endpoint);
         Ok(endpoint.deployment(&self.serving.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_a_plain_file() {
+        for good in ["predictions.csv", "p", "a b.jsonl", "ä.parquet", &"x".repeat(255)] {
+            assert!(is_file_name(good), "{good}");
+        }
+        for bad in ["", ".", "..", ".parts", "a/b.csv", "a\\b", "a\n", "a\0", "a%2fb", &"x".repeat(256)] {
+            assert!(!is_file_name(bad), "{bad}");
+        }
     }
 }

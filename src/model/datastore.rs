@@ -163,6 +163,6 @@ pub struct Datastore {
 impl Datastore {
     /// Its resource id.
     pub fn scope(&self) -> Result<Scope, ScopeError> {
-        Ok(self.workspace.scope()?.child("datastores", &self.name.to_string()))
+        Ok(self.workspace.scope()?.datastore(&self.name))
     }
 }

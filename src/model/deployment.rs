@@ -220,6 +220,12 @@ impl Deployment {
     pub fn scope(&self) -> Result<Scope, ScopeError> {
         Ok(self.workspace.scope()?.online_endpoint(&self.endpoint).deployment(&self.name))
     }
+
+    /// How many instances it has: as it says, or as many as it names.
+    pub fn capacity(&self) -> u32 {
+        let named = u32::try_from(self.backend.urls().len()).unwrap_or(u32::MAX).max(1);
+        self.workload.instance_count.unwrap_or(named)
+    }
 }
 
 /// `/score`, the path of Azure's own inference server.

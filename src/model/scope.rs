@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::datastore::DatastoreName;
 use super::names::{DeploymentName, EndpointName};
 
 /// The longest id that is read, in bytes.
@@ -69,6 +70,18 @@ impl Scope {
         self.child("onlineEndpoints", &name.to_string())
     }
 
+    /// The batch endpoint of that name under this workspace.
+    #[must_use]
+    pub fn batch_endpoint(&self, name: &EndpointName) -> Scope {
+        self.child("batchEndpoints", &name.to_string())
+    }
+
+    /// The data store of that name under this workspace.
+    #[must_use]
+    pub fn datastore(&self, name: &DatastoreName) -> Scope {
+        self.child("datastores", &name.to_string())
+    }
+
     /// The deployment of that name under this endpoint.
     #[must_use]
     pub fn deployment(&self, name: &DeploymentName) -> Scope {
@@ -95,14 +108,14 @@ impl Scope {
         Scope::of(format!("{}/{kind}/{name}", self.shown))
     }
 
-    /// Whether this is a workspace, or an endpoint or deployment in one.
+    /// Whether this is a workspace, or an endpoint, a deployment or a data store in one.
     pub fn is_in_a_workspace(&self) -> bool {
         let Some((_, rest)) = self.key.split_once("/providers/microsoft.machinelearningservices/workspaces/")
         else {
             return false;
         };
         let mut kinds = rest.split('/').skip(1).step_by(2);
-        kinds.next().is_none_or(|kind| kind == "onlineendpoints")
+        kinds.next().is_none_or(|kind| ["onlineendpoints", "batchendpoints", "datastores"].contains(&kind))
     }
 
     /// Whether the other scope is this one or lies below it.

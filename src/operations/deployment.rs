@@ -1,6 +1,7 @@
 //! Online deployments.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::endpoint::deployments_of;
 use super::{Granted, Operations, Precondition, Put, Refusal, Written, not_from_files};
@@ -35,6 +36,11 @@ impl Operations {
             not_from_files(before)?;
         }
         self.may_reach(&deployment)?;
+        let (field, most) = (
+            "properties.requestSettings.requestTimeout",
+            ("request_timeout_max", self.limits.request_timeout_max),
+        );
+        within(field, deployment.request_settings.request_timeout, most)?;
         self.within_limits(&endpoint, before.is_none(), &deployment)?;
         let usable = self.publisher.check(&deployment);
         usable.map_err(|error| Refusal::invalid("properties.properties", error.to_string()))?;
@@ -50,13 +56,13 @@ impl Operations {
         precondition: &Precondition,
     ) -> Result<bool, Refusal> {
         let before = self.deployment(&granted.scope).await?;
-        let expect = precondition.judge(before.as_deref())?;
-        let Some(before) = before else { return Ok(false) };
-        not_from_files(&before)?;
-        let Some(deployment) = before.resource.deployment() else { return Ok(false) };
+        precondition.judge(before.as_deref())?;
+        let known = before.as_deref().and_then(|stored| Some((stored, stored.resource.deployment()?)));
+        let Some((stored, deployment)) = known else { return Ok(false) };
+        not_from_files(stored)?;
         let endpoint = deployment.workspace.scope().map(|scope| scope.online_endpoint(&deployment.endpoint));
         let endpoint = endpoint.map_err(|error| Refusal::invalid("name", error.to_string()))?;
-        let mut changes = vec![Change::DeleteTree(granted.scope.clone(), expect)];
+        let mut require = Vec::new();
         if let Some(parent) = self.endpoint(&endpoint).await? {
             let share = parent
                 .resource
@@ -78,10 +84,9 @@ impl Operations {
                     format!("deployment `{}` gets mirrored traffic; end that first", deployment.name),
                 ));
             }
-            changes.push(Change::Require(endpoint, Expect::At(parent.revision)));
+            require.push(Change::Require(endpoint, Expect::At(parent.revision)));
         }
-        self.commit(granted, changes).await.map_err(|refusal| refusal.under(precondition))?;
-        Ok(true)
+        self.remove(granted, before.as_deref(), precondition, require).await
     }
 
     /// How the instances of a deployment are doing.
@@ -117,7 +122,7 @@ impl Operations {
 
     /// Whether callers of the API may have instances there: nothing of this machine but what the operator lists, and no
     /// address at which a cloud gives its secrets to whoever asks.
-    fn may_reach(&self, deployment: &Deployment) -> Result<(), Refusal> {
+    pub(super) fn may_reach(&self, deployment: &Deployment) -> Result<(), Refusal> {
         const FIELD: &str = "properties.properties";
         let (backend, allowed) = (&deployment.backend, &self.instances);
         let own = backend.client_certificate.iter();
@@ -148,7 +153,13 @@ impl Operations {
         }
     }
 
-    fn within_limits(&self, endpoint: &Scope, new: bool, deployment: &Deployment) -> Result<(), Refusal> {
+    /// Whether there may be such a deployment, and one more of the endpoint if it is new.
+    pub(super) fn within_limits(
+        &self,
+        endpoint: &Scope,
+        new: bool,
+        deployment: &Deployment,
+    ) -> Result<(), Refusal> {
         let limits = &self.limits;
         let there = deployments_of(&self.publisher.contents(), endpoint).count();
         if new && there >= limits.deployments_per_endpoint {
@@ -166,12 +177,6 @@ impl Operations {
                 "{named} instances are more than `limits.instances_per_deployment`, which is {most}"
             )));
         }
-        let (asked, most) = (deployment.request_settings.request_timeout, limits.request_timeout_max);
-        if asked > most {
-            let problem =
-                format!("is longer than {most:?}, the most that `limits.request_timeout_max` allows");
-            return Err(Refusal::invalid("properties.requestSettings.requestTimeout", problem));
-        }
         let (total, most) = (deployment.timeouts.total.unwrap_or_default(), limits.request_total_max);
         if total > most {
             let problem =
@@ -180,4 +185,13 @@ impl Operations {
         }
         Ok(())
     }
+}
+
+/// Refuses a time that is longer than a limit allows.
+pub(super) fn within(field: &str, asked: Duration, (limit, most): (&str, Duration)) -> Result<(), Refusal> {
+    if asked <= most {
+        return Ok(());
+    }
+    let problem = format!("is longer than {most:?}, the most that `limits.{limit}` allows");
+    Err(Refusal::invalid(field, problem))
 }

@@ -21,13 +21,16 @@ impl From<VaultError> for Refusal {
     }
 }
 
-/// Deployments of an endpoint, in the order of their names.
+/// Deployments of an endpoint of either kind, in the order of their names.
 pub fn deployments_of<'a>(
     contents: &'a Contents,
     endpoint: &Scope,
 ) -> impl Iterator<Item = &'a Arc<Stored>> + use<'a> {
     let below: Vec<_> = contents.below(endpoint).map(|(_, stored)| stored).collect();
-    below.into_iter().filter(|stored| matches!(stored.resource, Resource::Deployment(_)))
+    let is_one = |stored: &&Arc<Stored>| {
+        matches!(stored.resource, Resource::Deployment(_) | Resource::BatchDeployment(_))
+    };
+    below.into_iter().filter(is_one)
 }
 
 impl Operations {
@@ -96,15 +99,11 @@ impl Operations {
         precondition: &Precondition,
     ) -> Result<bool, Refusal> {
         let before = self.endpoint(&granted.scope).await?;
-        let expect = precondition.judge(before.as_deref())?;
-        let Some(before) = before else { return Ok(false) };
-        not_from_files(&before)?;
-        let changes = vec![Change::DeleteTree(granted.scope.clone(), expect)];
-        self.commit(granted, changes).await.map_err(|refusal| refusal.under(precondition))?;
-        Ok(true)
+        self.remove(granted, before.as_deref(), precondition, Vec::new()).await
     }
 
-    fn room_for_endpoint(&self) -> Result<(), Refusal> {
+    /// Refuses one more endpoint, of either kind, than there may be.
+    pub(super) fn room_for_endpoint(&self) -> Result<(), Refusal> {
         let (most, there) = (self.limits.endpoints, self.snapshot()?.endpoints.len());
         if there < most {
             return Ok(());

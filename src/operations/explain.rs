@@ -19,6 +19,9 @@ const READ: &str = "Scoregate.Gateway/decisions/read";
 /// Who may know of an endpoint, and so ask what his own token does there.
 const READ_ENDPOINT: &str = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/read";
 
+/// The same of a batch endpoint.
+const READ_BATCH_ENDPOINT: &str = "Microsoft.MachineLearningServices/workspaces/batchEndpoints/read";
+
 /// The checks of a request, in their order, and the refusals that each of them makes.
 const CHECKS: [(&str, &[&str]); 6] = [
     (
@@ -44,7 +47,7 @@ const CHECKS: [(&str, &[&str]); 6] = [
             "identity_unavailable",
         ],
     ),
-    ("authorize", &["not_authorized"]),
+    ("authorize", &["not_authorized", "not_for_scoring"]),
     ("aim", &["deployment_not_found", "no_traffic", "path_not_allowed"]),
     ("admit", &["too_many_pending_request", "endpoint_busy", "body_too_large"]),
     ("dispatch", &[]),
@@ -135,7 +138,8 @@ impl Operations {
             checks.add("match", false, format!("there is no endpoint `{endpoint}`"));
             return Ok(explanation(endpoint, checks, (None, None)));
         };
-        let visible = self.may(asker, READ_ENDPOINT, &route.scope);
+        let read = if route.batch.is_some() { READ_BATCH_ENDPOINT } else { READ_ENDPOINT };
+        let visible = self.may(asker, read, &route.scope);
         if !(visible && self.is_own(asker, credential).await) {
             self.judge(asker, READ, &route.scope).map_err(|refusal| match refusal {
                 Refusal::NotFound(_) => Refusal::NotFound(Scope::root().gateway("endpoints", endpoint)),
@@ -209,6 +213,11 @@ impl Operations {
             checks.add("authorize", false, "its groups cannot be looked up at present".to_owned());
             return (None, None);
         };
+        if route.batch.is_some() {
+            let found = "a batch endpoint is not scored; it takes jobs at `/jobs`".to_owned();
+            checks.add("authorize", false, found);
+            return (None, None);
+        }
         let who = Principals { id: caller.object_id, groups: &groups };
         let AuthRoute::AadToken(place) = &route.auth else { return (None, None) };
         let decision = snapshot.policy.decide(who, &snapshot.score, place);
@@ -232,6 +241,9 @@ fn granted_now(
     refused: bool,
 ) -> Decided {
     let AuthRoute::AadToken(place) = &route.auth else { return (None, None) };
+    if route.batch.is_some() {
+        return (None, None);
+    }
     match snapshot.policy.decide(who, &snapshot.score, place) {
         Decision::Allowed(grant) => (Some(deciding(grant)), None),
         _ if refused => (None, missing(SCORE, ActionKind::Control, &route.scope, (who.id, kind))),

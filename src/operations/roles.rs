@@ -236,7 +236,8 @@ impl Operations {
             let Ok(scope) = level.parse::<Scope>() else { continue };
             let known = contents.get(&scope).is_some() || self.stored(&scope).await?.is_some();
             // Nobody means to grant at what is not there, and whoever makes it later did not mean it either.
-            if !known && scope.is_in_a_workspace() && self.workspace(&scope).is_none() {
+            let by_itself = self.workspace(&scope).is_some() || self.own_datastore(&scope).is_some();
+            if !known && scope.is_in_a_workspace() && !by_itself {
                 return Err(Refusal::NotFound(scope));
             }
             if known {

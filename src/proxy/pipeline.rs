@@ -225,6 +225,9 @@ impl Pipeline {
         // authenticate, authorize: who calls, and may they score it
         let who = self.gate.authenticate(&snapshot, endpoint, &head.headers, record.peer).await?;
         record.caller = who.caller().cloned();
+        if endpoint.batch.is_some() {
+            return Err(Reason::NotForScoring.into());
+        }
         let permit = self.gate.authorize(&snapshot, who).await?;
         record.key = permit.key().map(KeySlot::as_str);
 

@@ -4,13 +4,18 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
+use super::datastore::DatastoreDocument;
 use super::document::{AssignmentDocument, Document};
 use crate::forms::{Mistake, Mistakes};
 use crate::identity::endpoint_key;
+use crate::identity::store_credential;
 use crate::identity::vault::{Vault, VaultError};
+use crate::model::datastore::SealedCredential;
 use crate::model::endpoint::{Endpoint, EndpointSpec};
+use crate::model::names::{DeploymentName, EndpointName};
 use crate::model::resource::Resource;
 use crate::model::role::{PrincipalId, RoleAssignment};
+use crate::model::scope::Scope;
 use crate::rbac::builtin;
 use crate::store::{Change, Contents, Expect, Manager, Stored};
 
@@ -62,6 +67,9 @@ pub fn converge(
         let resource = match document {
             Document::Endpoint(endpoint) => endpoint_resource(*endpoint, &known, vault)?,
             Document::Deployment(deployment) => Resource::Deployment(deployment),
+            Document::BatchEndpoint(endpoint) => Resource::BatchEndpoint(endpoint),
+            Document::BatchDeployment(deployment) => Resource::BatchDeployment(deployment),
+            Document::Datastore(document) => datastore_resource(*document, &known, vault)?,
             Document::Role(role) => Resource::RoleDefinition(role),
             Document::Denial(denial) => Resource::DenyAssignment(denial),
             Document::Assignment(assignment) => {
@@ -118,28 +126,41 @@ fn orphans(
     known: &HashMap<String, &Stored>,
     mistakes: &mut Vec<Mistake>,
 ) {
+    let there = |id: &Scope| {
+        let made = known.get(id.key()).is_some_and(|stored| stored.manager == Manager::Caller);
+        wanted.contains_key(id.key()) || made
+    };
     for (place, resource) in wanted.values() {
-        let Resource::Deployment(deployment) = resource else { continue };
-        let parent = deployment.workspace.scope().map(|scope| scope.online_endpoint(&deployment.endpoint));
-        let there = parent.is_ok_and(|parent| {
-            wanted.contains_key(parent.key())
-                || known.get(parent.key()).is_some_and(|stored| stored.manager == Manager::Caller)
-        });
-        if !there {
-            let problem = format!(
-                "there is no endpoint `{}` for deployment `{}`",
-                deployment.endpoint, deployment.name
-            );
-            mistakes.push(Mistake {
-                source: place.clone(),
-                at: None,
-                field: "endpoint_name".to_owned(),
-                problem,
-                hint: Some("describe the endpoint in a file of its own".to_owned()),
-            });
+        let mut wrong = |field: &str, problem: String, hint: &str| {
+            let (source, field, hint) = (place.clone(), field.to_owned(), Some(hint.to_owned()));
+            mistakes.push(Mistake { source, at: None, field, problem, hint });
+        };
+        if let Resource::BatchEndpoint(endpoint) = resource
+            && let (Some(name), Ok(id)) = (&endpoint.default_deployment, endpoint.scope())
+            && !there(&id.deployment(name))
+        {
+            let problem = format!("there is no deployment `{name}` of endpoint `{}`", endpoint.name);
+            wrong("defaults.deployment_name", problem, "describe the deployment in a file of its own");
+        }
+        let Some((id, endpoint, name)) = deployment_of(resource) else { continue };
+        if !there(&id) {
+            let problem = format!("there is no endpoint `{endpoint}` for deployment `{name}`");
+            wrong("endpoint_name", problem, "describe the endpoint in a file of its own");
         }
     }
     mistakes.sort_by(|a, b| a.source.cmp(&b.source));
+}
+
+/// Whose deployment a resource is, if it is one: the endpoint's id, its name, the deployment's.
+fn deployment_of(resource: &Resource) -> Option<(Scope, &EndpointName, &DeploymentName)> {
+    let (deployment, batch) = match resource {
+        Resource::Deployment(deployment) => (&**deployment, false),
+        Resource::BatchDeployment(deployment) => (&deployment.serving, true),
+        _ => return None,
+    };
+    let (workspace, endpoint) = (deployment.workspace.scope().ok()?, &deployment.endpoint);
+    let id = if batch { workspace.batch_endpoint(endpoint) } else { workspace.online_endpoint(endpoint) };
+    Some((id, endpoint, &deployment.name))
 }
 
 fn difference(wanted: HashMap<String, (String, Resource)>, store: &Contents) -> Converged {
@@ -173,10 +194,9 @@ fn difference(wanted: HashMap<String, (String, Resource)>, store: &Contents) -> 
     Converged { changes, resources }
 }
 
-/// A deployment goes only if its endpoint, made by somebody else, sends it no traffic in the same moment.
+/// A deployment goes only if its endpoint, made by somebody else, sends it nothing in the same moment.
 fn endpoint_of(resource: &Resource, store: &Contents) -> Option<Change> {
-    let Resource::Deployment(deployment) = resource else { return None };
-    let endpoint = deployment.workspace.scope().ok()?.online_endpoint(&deployment.endpoint);
+    let (endpoint, ..) = deployment_of(resource)?;
     let known = store.get(&endpoint).filter(|known| known.manager == Manager::Caller)?;
     Some(Change::Require(endpoint, Expect::At(known.revision)))
 }
@@ -196,6 +216,23 @@ fn endpoint_resource(
         },
     };
     Ok(Resource::Endpoint(Box::new(described)))
+}
+
+/// A store whose credential stays sealed as it is, if it is the same.
+fn datastore_resource(
+    DatastoreDocument { mut store, credential }: DatastoreDocument,
+    known: &HashMap<String, &Stored>,
+    vault: &Vault,
+) -> Result<Resource, ConvergeError> {
+    let scope = store.scope().map_err(|error| Mistakes::of_file("resources", error.to_string()))?;
+    let kept = known.get(scope.key()).and_then(|stored| stored.resource.datastore()?.credential.clone());
+    let same = |sealed: &SealedCredential| store_credential::open(vault, &scope, sealed).ok() == credential;
+    store.credential = match (&credential, kept.filter(same)) {
+        (None, _) => None,
+        (Some(_), Some(kept)) => Some(kept),
+        (Some(credential), None) => Some(store_credential::seal(vault, &scope, credential)?),
+    };
+    Ok(Resource::Datastore(Box::new(store)))
 }
 
 /// Custom roles by name, in lower case.

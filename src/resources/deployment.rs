@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::document::{SHOWN_ONLY, workspace};
-use crate::arm::extension::deployment as extension;
+use crate::arm::deployment::Place;
+use crate::arm::extension::deployment::{self as extension, Azures, Own};
 use crate::forms::{Form, Millis, Seconds};
 use crate::model::asset::Routes;
-use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload, default_scoring_path};
+use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload};
 use crate::model::names::{DeploymentName, EndpointName};
 use crate::model::workspace::Workspace;
 
@@ -20,38 +21,29 @@ pub(super) fn read(form: &Form<'_>, base: &Path, workspaces: &[Workspace]) -> Op
     let endpoint =
         form.value::<EndpointName>("endpoint_name", "").required("name the endpoint it stands behind");
     let request_settings = form.section("request_settings", "", request_settings);
+    let own = own(form, base);
+    let workload = workload(form);
+    let routes = routes(form, workload.environment.as_ref());
+    let workspace = workspace(form, workspaces);
+    let description = form.value("description", "").or_else(String::new);
+    let tags = form.pairs("tags", "").into_iter().collect();
+    let properties = form.pairs("properties", "").into_iter().collect();
+    let place = Place { workspace: workspace?, endpoint: endpoint?, name: name? };
+    own.with(Azures { place, request_settings, routes, description, tags, properties, workload })
+}
+
+/// The gateway's own fields, which have to say where the instances are.
+pub(super) fn own(form: &Form<'_>, base: &Path) -> Own {
     let own = extension::read(form, base);
     if own.backend.is_none() && !form.has("backend") {
         let hint = "backend: { urls: [\"http://127.0.0.1:5001\"] } says where the instances are";
         form.wrong("backend", "is missing", Some(hint));
     }
-    let workload = workload(form);
-    let routes = routes(form, workload.environment.as_ref());
-    let scoring_path = own.scoring_path.or(routes.scoring.map(|route| route.path));
-    let workspace = workspace(form, workspaces);
-    Some(Deployment {
-        forward_authorization: own.forward_authorization,
-        forward_cookies: own.forward_cookies,
-        description: form.value("description", "").or_else(String::new),
-        tags: form.pairs("tags", "").into_iter().collect(),
-        properties: form.pairs("properties", "").into_iter().collect(),
-        name: name?,
-        endpoint: endpoint?,
-        workspace: workspace?,
-        backend: own.backend?,
-        request_settings,
-        scoring_path: scoring_path.unwrap_or_else(default_scoring_path),
-        liveness_route: own.liveness_route.or(routes.liveness),
-        readiness_route: own.readiness_route.or(routes.readiness),
-        allowed_paths: own.allowed_paths,
-        timeouts: own.timeouts,
-        adaptive_concurrency: own.adaptive_concurrency,
-        workload,
-    })
+    own
 }
 
 /// The routes of the environment's inference configuration.
-fn routes(form: &Form<'_>, environment: Option<&Value>) -> Routes {
+pub(super) fn routes(form: &Form<'_>, environment: Option<&Value>) -> Routes {
     const NAMES: [&str; 3] = ["scoring_route", "liveness_route", "readiness_route"];
     let Some(config) = environment.and_then(|environment| environment.get("inference_config")) else {
         return Routes::default();
@@ -80,16 +72,9 @@ fn request_settings(form: &Form<'_>) -> RequestSettings {
 }
 
 fn workload(form: &Form<'_>) -> Workload {
-    let (code, scoring_script) = form.section("code_configuration", "", |f| {
-        (f.value("code", "").optional(), f.value("scoring_script", "").optional())
-    });
     let access = [("enabled", true), ("disabled", false)];
     Workload {
-        model: form.carried("model"),
         model_mount_path: form.value("model_mount_path", "").optional(),
-        environment: form.carried("environment"),
-        code,
-        scoring_script,
         environment_variables: form.pairs("environment_variables", "").into_iter().collect(),
         instance_type: form.value("instance_type", "").optional(),
         instance_count: form.value("instance_count", "").optional(),
@@ -98,7 +83,17 @@ fn workload(form: &Form<'_>) -> Workload {
         liveness_probe: form.optional_section("liveness_probe", "", probe),
         readiness_probe: form.optional_section("readiness_probe", "", probe),
         data_collector: form.carried("data_collector").map(|value| in_camel_case(&value)),
+        ..code_and_environment(form)
     }
+}
+
+/// What deployments of every kind say of what runs on their instances.
+pub(super) fn code_and_environment(form: &Form<'_>) -> Workload {
+    let (code, scoring_script) = form.section("code_configuration", "", |f| {
+        (f.value("code", "").optional(), f.value("scoring_script", "").optional())
+    });
+    let (model, environment) = (form.carried("model"), form.carried("environment"));
+    Workload { model, environment, code, scoring_script, ..Workload::default() }
 }
 
 fn probe(form: &Form<'_>) -> Probe {

@@ -5,9 +5,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::deployment;
+use super::datastore::DatastoreDocument;
+use super::kind::DocumentKind;
+use super::{batch, datastore, deployment};
 use crate::arm;
 use crate::forms::{Form, Node, Reading};
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::{AuthMode, EndpointSpec};
 use crate::model::names::EndpointName;
@@ -22,6 +25,12 @@ pub enum Document {
     Endpoint(Box<EndpointSpec>),
     /// A deployment.
     Deployment(Box<Deployment>),
+    /// A batch endpoint.
+    BatchEndpoint(Box<BatchEndpoint>),
+    /// A batch deployment.
+    BatchDeployment(Box<BatchDeployment>),
+    /// A data store and what opens it.
+    Datastore(Box<DatastoreDocument>),
     /// A custom role.
     Role(RoleDefinition),
     /// A grant, whose role may still be a name.
@@ -46,17 +55,35 @@ pub struct AssignmentDocument {
 impl Document {
     /// Reads a document; what is wrong with it is noted in the reading. `workspaces` are those there are, the default first.
     pub fn read(reading: &Reading, node: &Node, base: &Path, workspaces: &[Workspace]) -> Option<Document> {
+        Document::read_as(None, reading, node, base, workspaces)
+    }
+
+    /// Reads a document of which it may be known what it describes.
+    pub fn read_as(
+        kind: Option<DocumentKind>,
+        reading: &Reading,
+        node: &Node,
+        base: &Path,
+        workspaces: &[Workspace],
+    ) -> Option<Document> {
         let form = reading.form(Some(node));
-        let document = if form.has("endpoint_name") {
-            deployment::read(&form, base, workspaces).map(Box::new).map(Document::Deployment)
-        } else if form.has("principal_id") {
-            assignment(&form).map(Document::Assignment)
-        } else if form.has("principals") {
-            denial(&form).map(Document::Denial)
-        } else if form.has("role_name") {
-            role(&form).map(Document::Role)
-        } else {
-            endpoint(&form, workspaces).map(Box::new).map(Document::Endpoint)
+        let document = match kind.unwrap_or_else(|| DocumentKind::of(&form)) {
+            DocumentKind::Endpoint => endpoint(&form, workspaces).map(Box::new).map(Document::Endpoint),
+            DocumentKind::Deployment => {
+                deployment::read(&form, base, workspaces).map(Box::new).map(Document::Deployment)
+            }
+            DocumentKind::BatchEndpoint => {
+                batch::endpoint(&form, workspaces).map(Box::new).map(Document::BatchEndpoint)
+            }
+            DocumentKind::BatchDeployment => {
+                batch::deployment(&form, base, workspaces).map(Box::new).map(Document::BatchDeployment)
+            }
+            DocumentKind::Datastore => {
+                datastore::read(&form, base, workspaces).map(Box::new).map(Document::Datastore)
+            }
+            DocumentKind::Role => role(&form).map(Document::Role),
+            DocumentKind::Assignment => assignment(&form).map(Document::Assignment),
+            DocumentKind::Denial => denial(&form).map(Document::Denial),
         };
         form.close();
         document

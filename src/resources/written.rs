@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::batch::{ACTIONS, LEVELS};
 use crate::arm::extension::{self, says_something};
+use crate::model::batch::{BatchDeployment, BatchEndpoint, BatchSettings};
+use crate::model::datastore::Datastore;
 use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload};
 use crate::model::endpoint::EndpointSpec;
 
@@ -65,11 +68,7 @@ pub fn deployment(deployment: &Deployment) -> Value {
     written.put("tags", json!(deployment.tags));
     written.put("model", json!(workload.model));
     written.put("model_mount_path", json!(workload.model_mount_path));
-    let mut code = Written::default();
-    code.put("code", json!(workload.code));
-    code.put("scoring_script", json!(workload.scoring_script));
-    written.put("code_configuration", Value::Object(code.0));
-    written.put("environment", json!(workload.environment));
+    code_and_environment(&mut written, workload);
     written.put("environment_variables", json!(workload.environment_variables));
     written.put("instance_type", json!(workload.instance_type));
     written.put("instance_count", json!(workload.instance_count));
@@ -81,6 +80,111 @@ pub fn deployment(deployment: &Deployment) -> Value {
         written.put(&key, value);
     }
     Value::Object(written.0)
+}
+
+/// A batch endpoint's document. It names its schema, without which it could be an online one.
+pub fn batch_endpoint(endpoint: &BatchEndpoint) -> Value {
+    let mut written = Written::default();
+    written.put("$schema", json!("https://azuremlschemas.azureedge.net/latest/batchEndpoint.schema.json"));
+    written.put("name", json!(endpoint.name.to_string()));
+    written.put("auth_mode", json!("aad_token"));
+    written.put("description", json!(endpoint.description));
+    written.put("tags", json!(endpoint.tags));
+    let default = endpoint.default_deployment.as_ref();
+    let default = default.map(|name| json!({"deployment_name": name.to_string()}));
+    written.put("defaults", default.unwrap_or_default());
+    written.put("properties", json!(endpoint.properties));
+    Value::Object(written.0)
+}
+
+/// A batch deployment's document.
+pub fn batch_deployment(deployment: &BatchDeployment) -> Value {
+    let mut written = Written::default();
+    let (serving, workload) = (&deployment.serving, &deployment.serving.workload);
+    written.put("name", json!(serving.name.to_string()));
+    written.put("endpoint_name", json!(serving.endpoint.to_string()));
+    written.put("type", json!("model"));
+    written.put("description", json!(serving.description));
+    written.put("tags", json!(serving.tags));
+    written.put("model", json!(workload.model));
+    code_and_environment(&mut written, workload);
+    written.put("compute", json!(deployment.compute));
+    let mut resources = Written::default();
+    resources.put("instance_count", json!(workload.instance_count));
+    resources.put("instance_type", json!(workload.instance_type));
+    written.put("resources", Value::Object(resources.0));
+    written.put("settings", batch_settings(&deployment.settings, workload));
+    written.put("properties", json!(serving.properties));
+    for (key, value) in extension::deployment::write(serving) {
+        written.put(&key, value);
+    }
+    Value::Object(written.0)
+}
+
+/// The rules of jobs that are not as by default.
+fn batch_settings(settings: &BatchSettings, workload: &Workload) -> Value {
+    let defaults = BatchSettings::default();
+    let mut written = Written::default();
+    let mut differ = |key: &str, value: Value, default: Value| {
+        if value != default {
+            written.put(key, value);
+        }
+    };
+    let numbers = |settings: &BatchSettings| {
+        [
+            ("max_concurrency_per_instance", json!(settings.max_concurrency_per_instance)),
+            ("mini_batch_size", json!(settings.mini_batch_size)),
+            ("error_threshold", json!(settings.error_threshold)),
+            ("output_file_name", json!(settings.output_file_name)),
+            ("output_action", json!(word(&ACTIONS, &settings.output_action))),
+            ("logging_level", json!(word(&LEVELS, &settings.logging_level))),
+        ]
+    };
+    for ((key, value), (_, default)) in numbers(settings).into_iter().zip(numbers(&defaults)) {
+        differ(key, value, default);
+    }
+    let by_default = extension::batch::write(&defaults);
+    for (key, value) in extension::batch::write(settings) {
+        let default = by_default.get(&key).cloned().unwrap_or_default();
+        differ(&key, value, default);
+    }
+    let mut retries = Written::default();
+    if settings.max_retries != defaults.max_retries {
+        retries.put("max_retries", json!(settings.max_retries));
+    }
+    if settings.timeout != defaults.timeout {
+        retries.put("timeout", json!(settings.timeout.as_secs()));
+    }
+    written.put("retry_settings", Value::Object(retries.0));
+    written.put("environment_variables", json!(workload.environment_variables));
+    Value::Object(written.0)
+}
+
+/// The word for a value.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word)
+}
+
+/// A data store's document, without what opens it.
+pub fn datastore(store: &Datastore) -> Value {
+    let mut written = Written::default();
+    written.put("name", json!(store.name.to_string()));
+    for (key, value) in extension::place::write(&store.place, "type") {
+        written.put(&key, value);
+    }
+    written.put("description", json!(store.description));
+    written.put("tags", json!(store.tags));
+    written.put("properties", json!(store.properties));
+    Value::Object(written.0)
+}
+
+/// What deployments of every kind say of what runs on their instances.
+fn code_and_environment(written: &mut Written, workload: &Workload) {
+    let mut code = Written::default();
+    code.put("code", json!(workload.code));
+    code.put("scoring_script", json!(workload.scoring_script));
+    written.put("code_configuration", Value::Object(code.0));
+    written.put("environment", json!(workload.environment));
 }
 
 fn switches(written: &mut Written, workload: &Workload) {

@@ -26,6 +26,12 @@ impl Changed {
                 Resource::Deployment(deployment) => {
                     changed.endpoints.insert(deployment.endpoint.key().to_owned());
                 }
+                Resource::BatchEndpoint(endpoint) => {
+                    changed.endpoints.insert(endpoint.name.key().to_owned());
+                }
+                Resource::BatchDeployment(deployment) => {
+                    changed.endpoints.insert(deployment.serving.endpoint.key().to_owned());
+                }
                 Resource::RoleDefinition(_) | Resource::RoleAssignment(_) | Resource::DenyAssignment(_) => {
                     changed.rights = true;
                 }
@@ -33,12 +39,12 @@ impl Changed {
                 | Resource::Asset(_)
                 | Resource::Datastore(_)
                 | Resource::TokenKey(_) => {}
-                Resource::BatchEndpoint(_) | Resource::BatchDeployment(_) => {}
             }
         }
         for id in &delta.gone {
             changed.rights |= id.contains("/providers/microsoft.authorization/");
-            if let Some((_, below)) = id.split_once("/onlineendpoints/") {
+            let kinds = ["/onlineendpoints/", "/batchendpoints/"];
+            if let Some((_, below)) = kinds.iter().find_map(|kind| id.split_once(kind)) {
                 changed.endpoints.insert(below.split('/').next().unwrap_or_default().to_owned());
             }
         }
@@ -62,6 +68,9 @@ mod tests {
             "{workspace}/onlineendpoints/e/providers/microsoft.authorization/roleassignments/g"
         ));
         assert_eq!(grant, Changed { rights: true, endpoints: names(&["e"]) });
+        let deployment = gone(&format!("{workspace}/batchendpoints/e/deployments/blue"));
+        assert_eq!(deployment, Changed { rights: false, endpoints: names(&["e"]) });
+        assert_eq!(gone(&format!("{workspace}/datastores/e")), Changed::default());
         assert_eq!(gone(workspace), Changed::default());
     }
 }

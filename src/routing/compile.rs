@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 
+use super::batch::BatchRoute;
 use super::changed::Changed;
 use super::copies::Copies;
 use super::rate::EndpointRates;
@@ -17,8 +19,11 @@ use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
 use crate::mirror::Tally;
 use crate::model::backend::Origin;
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
+use crate::model::datastore::Datastore;
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::{AuthMode, Endpoint};
+use crate::model::names::EndpointName;
 use crate::model::resource::Resource;
 use crate::model::role::RoleAssignment;
 use crate::rbac::{Action, ManagementGroups, PatternError, Policy, PolicyInput, SCORE};
@@ -63,6 +68,21 @@ pub struct Compiler {
     pub limits: Limits,
 }
 
+/// An endpoint of either kind.
+enum Described<'a> {
+    Online(&'a Endpoint),
+    Batch(&'a BatchEndpoint),
+}
+
+impl<'a> Described<'a> {
+    fn key(&self) -> &'a str {
+        match self {
+            Described::Online(endpoint) => endpoint.spec.name.key(),
+            Described::Batch(endpoint) => endpoint.name.key(),
+        }
+    }
+}
+
 impl Compiler {
     /// Compiles resources; `previous` hands on what lives longer than a snapshot. What of an endpoint or a deployment
     /// cannot be used is left out and told, because the others, and every change of rights, must not wait for it.
@@ -76,17 +96,23 @@ impl Compiler {
     ) -> Result<Snapshot, CompileError> {
         let mut input = PolicyInput { groups: self.groups.clone(), ..PolicyInput::default() };
         input.assignments.extend(&self.owners);
-        let (mut endpoints, mut deployments): (Vec<&Endpoint>, HashMap<&str, Vec<&Deployment>>) =
-            Default::default();
-        let mut token_keys = Vec::new();
+        let (mut endpoints, mut token_keys) = (Vec::<Described<'_>>::new(), Vec::new());
+        let mut deployments: HashMap<&str, Vec<&Deployment>> = HashMap::new();
+        let mut batch_deployments: HashMap<&str, Vec<&BatchDeployment>> = HashMap::new();
+        let mut datastores = HashMap::new();
         for resource in resources {
             match resource {
-                Resource::Endpoint(endpoint) => endpoints.push(endpoint),
+                Resource::Endpoint(endpoint) => endpoints.push(Described::Online(endpoint)),
+                Resource::BatchEndpoint(endpoint) => endpoints.push(Described::Batch(endpoint)),
                 Resource::Deployment(deployment) => {
                     deployments.entry(deployment.endpoint.key()).or_default().push(deployment);
                 }
-                Resource::Workspace(_) | Resource::Asset(_) | Resource::Datastore(_) => {}
-                Resource::BatchEndpoint(_) | Resource::BatchDeployment(_) => {}
+                Resource::BatchDeployment(deployment) => {
+                    let endpoint = deployment.serving.endpoint.key();
+                    batch_deployments.entry(endpoint).or_default().push(deployment);
+                }
+                Resource::Datastore(store) => datastores.extend(kept(store, previous)),
+                Resource::Workspace(_) | Resource::Asset(_) => {}
                 Resource::TokenKey(key) => token_keys.push(key),
                 Resource::RoleDefinition(role) => input.roles.push(role),
                 Resource::RoleAssignment(grant) => input.assignments.push(grant),
@@ -103,7 +129,7 @@ impl Compiler {
         };
         let (mut routes, mut problems) = (HashMap::with_capacity(endpoints.len()), Vec::new());
         for endpoint in endpoints {
-            let key = endpoint.spec.name.key();
+            let key = endpoint.key();
             if let Some((previous, changed)) = same
                 && !changed.endpoints.contains(key)
                 && let Some(route) = previous.endpoints.get(key)
@@ -111,9 +137,18 @@ impl Compiler {
                 routes.insert(key.to_owned(), route.clone());
                 continue;
             }
-            let own = deployments.remove(key).unwrap_or_default();
             let before = previous.and_then(|snapshot| snapshot.endpoints.get(key));
-            match self.endpoint(endpoint, own, &policy, before, &mut problems) {
+            let compiled = match endpoint {
+                Described::Online(endpoint) => {
+                    let own = deployments.remove(key).unwrap_or_default();
+                    self.endpoint(endpoint, own, &policy, before, &mut problems)
+                }
+                Described::Batch(endpoint) => {
+                    let own = batch_deployments.remove(key).unwrap_or_default();
+                    self.batch_endpoint(endpoint, &own, &policy, before, &mut problems)
+                }
+            };
+            match compiled {
                 Ok(route) => {
                     if routes.insert(key.to_owned(), Arc::new(route)).is_some() {
                         let why = "two workspaces have one of this name; a name is unique in a gateway";
@@ -127,7 +162,8 @@ impl Compiler {
         let score = policy.prepare(Action::control(SCORE));
         let token_keys = TokenKeys::of(token_keys);
         let endpoint_keys = EndpointKeys::default();
-        Ok(Snapshot { revision, policy, score, endpoints: routes, token_keys, endpoint_keys, problems })
+        let endpoints = routes;
+        Ok(Snapshot { revision, policy, score, endpoints, datastores, token_keys, endpoint_keys, problems })
     }
 
     /// Whether a deployment could be compiled, by itself.
@@ -145,11 +181,7 @@ impl Compiler {
         before: Option<&Arc<EndpointRoute>>,
         problems: &mut Vec<CompileError>,
     ) -> Result<EndpointRoute, CompileError> {
-        let wrong = |why: String| CompileError::Resource {
-            what: "endpoint",
-            name: endpoint.spec.name.to_string(),
-            why,
-        };
+        let wrong = |why: String| wrong_endpoint(&endpoint.spec.name, why);
         let scope = endpoint.scope().map_err(|error| wrong(error.to_string()))?;
         let spec = &endpoint.spec;
         let auth = match spec.auth_mode {
@@ -174,7 +206,10 @@ impl Compiler {
             .iter()
             .map(|deployment| {
                 let before = before.and_then(|route| route.deployment(deployment.name.key()));
-                self.deployment(deployment, mode, before, problems).map(Arc::new)
+                let first_byte = deployment.request_settings.request_timeout;
+                let clocks =
+                    self.clocks(deployment, first_byte.min(self.limits.request_timeout_max), Duration::ZERO);
+                self.deployment(deployment, mode, clocks, before, problems).map(Arc::new)
             })
             .collect::<Result<Vec<Arc<DeploymentRoute>>, _>>()?;
         let copies = spec.mirror.as_ref().and_then(|mirror| {
@@ -208,23 +243,87 @@ impl Compiler {
             deployments: routes,
             copies,
             split: Split::new(&percentages),
-            turns: before.map_or_else(|| Arc::new(Turns::new(self.workers)), |before| before.turns.clone()),
-            in_flight: before.map_or_else(
-                || Arc::new(Semaphore::new(self.limits.requests_per_endpoint)),
-                |before| before.in_flight.clone(),
-            ),
+            turns: self.turns(before),
+            in_flight: self.in_flight(before),
+            batch: None,
         })
+    }
+
+    fn batch_endpoint(
+        &self,
+        endpoint: &BatchEndpoint,
+        deployments: &[&BatchDeployment],
+        policy: &Policy,
+        before: Option<&Arc<EndpointRoute>>,
+        problems: &mut Vec<CompileError>,
+    ) -> Result<EndpointRoute, CompileError> {
+        let wrong = |why: String| wrong_endpoint(&endpoint.name, why);
+        let scope = endpoint.scope().map_err(|error| wrong(error.to_string()))?;
+        let batch = BatchRoute::of(endpoint, deployments);
+        if let Some(name) = batch.default.as_ref().filter(|name| !batch.deployments.contains_key(*name)) {
+            problems.push(wrong(format!("its default is `{name}`, and there is no such deployment")));
+        }
+        let mode = AuthMode::AadToken.as_str();
+        let mut routes = deployments
+            .iter()
+            .map(|BatchDeployment { serving, settings, .. }| {
+                let before = before.and_then(|route| route.deployment(serving.name.key()));
+                let serving = Deployment { request_settings: settings.request_settings(), ..serving.clone() };
+                let first_byte = settings.timeout.min(self.limits.batch_timeout_max);
+                let clocks = self.clocks(&serving, first_byte, first_byte);
+                self.deployment(&serving, mode, clocks, before, problems).map(Arc::new)
+            })
+            .collect::<Result<Vec<Arc<DeploymentRoute>>, _>>()?;
+        routes.sort_by(|a, b| a.key.cmp(&b.key));
+        let (all, each) = (self.limits.requests_per_second, self.limits.requests_per_second_per_principal);
+        Ok(EndpointRoute {
+            rates: EndpointRates::new(all, each, before.map(|before| &before.rates)),
+            request_body: (self.limits.request_body as u64).min(self.limits.request_body_max as u64),
+            cors: None,
+            websocket: false,
+            facts: Arc::new(EndpointFacts {
+                workspace: endpoint.workspace.clone(),
+                name: endpoint.name.to_string(),
+                auth_mode: mode,
+            }),
+            auth: AuthRoute::AadToken(policy.place(&scope)),
+            scope,
+            split: Split::new(&[]),
+            deployments: routes,
+            copies: None,
+            turns: self.turns(before),
+            in_flight: self.in_flight(before),
+            batch: Some(batch),
+        })
+    }
+
+    fn turns(&self, before: Option<&Arc<EndpointRoute>>) -> Arc<Turns> {
+        before.map_or_else(|| Arc::new(Turns::new(self.workers)), |before| before.turns.clone())
+    }
+
+    fn in_flight(&self, before: Option<&Arc<EndpointRoute>>) -> Arc<Semaphore> {
+        let fresh = || Arc::new(Semaphore::new(self.limits.requests_per_endpoint));
+        before.map_or_else(fresh, |before| before.in_flight.clone())
+    }
+
+    /// The clocks of a deployment whose answers begin in that time; a whole request has `least` unless the deployment
+    /// says otherwise.
+    fn clocks(&self, deployment: &Deployment, first_byte: Duration, least: Duration) -> Clocks {
+        let (times, limits) = (&deployment.timeouts, &self.limits);
+        let total = times.total.unwrap_or(limits.request_total.max(least));
+        let total = total.min(limits.request_total_max.max(least));
+        Clocks { first_byte, idle: times.idle.unwrap_or(limits.response_idle).min(total), total }
     }
 
     fn deployment(
         &self,
         deployment: &Deployment,
         mode: &'static str,
+        clocks: Clocks,
         before: Option<&Arc<DeploymentRoute>>,
         problems: &mut Vec<CompileError>,
     ) -> Result<DeploymentRoute, CompileError> {
         let wrong = |why: String| wrong_deployment(deployment, why);
-        let (settings, limits) = (&deployment.request_settings, &self.limits);
         let metrics = match before {
             Some(before) if before.auth_mode == mode => before.metrics.clone(),
             _ => self.metrics.deployment(deployment.endpoint.key(), deployment.name.key(), mode),
@@ -236,17 +335,12 @@ impl Compiler {
             .parse()
             .map_err(|_| wrong(format!("scoring path `{}` is no path", deployment.scoring_path)))?;
         let name = deployment.name.to_string();
-        let total = deployment.timeouts.total.unwrap_or(limits.request_total).min(limits.request_total_max);
         Ok(DeploymentRoute {
             key: deployment.name.key().to_owned(),
             name: HeaderValue::try_from(&name).map_err(|error| wrong(error.to_string()))?,
             scoring_path,
             allowed_paths: deployment.allowed_paths.clone(),
-            clocks: Clocks {
-                first_byte: settings.request_timeout.min(limits.request_timeout_max),
-                idle: deployment.timeouts.idle.unwrap_or(limits.response_idle).min(total),
-                total,
-            },
+            clocks,
             forward_authorization: deployment.forward_authorization,
             forward_cookies: deployment.forward_cookies,
             http_version: deployment.backend.http_version,
@@ -298,4 +392,16 @@ impl Compiler {
 
 fn wrong_deployment(deployment: &Deployment, why: String) -> CompileError {
     CompileError::Resource { what: "deployment", name: deployment.name.to_string(), why }
+}
+
+fn wrong_endpoint(name: &EndpointName, why: String) -> CompileError {
+    CompileError::Resource { what: "endpoint", name: name.to_string(), why }
+}
+
+/// A data store under its id; one that has not changed is taken over.
+fn kept(store: &Datastore, previous: Option<&Snapshot>) -> Option<(String, Arc<Datastore>)> {
+    let key = store.scope().ok()?.key().to_owned();
+    let before = previous.and_then(|previous| previous.datastores.get(&key));
+    let before = before.filter(|before| ***before == *store).cloned();
+    Some((key, before.unwrap_or_else(|| Arc::new(store.clone()))))
 }

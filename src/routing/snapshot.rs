@@ -12,6 +12,7 @@ use http::uri::PathAndQuery;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
+use super::batch::BatchRoute;
 use super::budget::RetryBudget;
 use super::compile::CompileError;
 use super::copies::Copies;
@@ -21,6 +22,7 @@ use super::upkeep::Upkeep;
 use crate::identity::aml_token::TokenKeys;
 use crate::identity::endpoint_key::KeyDigests;
 use crate::model::backend::HttpVersion;
+use crate::model::datastore::Datastore;
 use crate::model::endpoint::Cors;
 use crate::model::paths::AllowedPath;
 use crate::model::scope::Scope;
@@ -67,6 +69,8 @@ pub struct EndpointRoute {
     pub cors: Option<Cors>,
     /// Callers may open WebSockets.
     pub websocket: bool,
+    /// It takes jobs instead of scoring requests.
+    pub batch: Option<BatchRoute>,
 }
 
 impl EndpointRoute {
@@ -129,6 +133,8 @@ pub struct Snapshot {
     pub score: Action,
     /// By name in lower case.
     pub endpoints: HashMap<String, Arc<EndpointRoute>>,
+    /// Data stores by their ids in lower case.
+    pub datastores: HashMap<String, Arc<Datastore>>,
     /// The keys of tokens that the gateway issues.
     pub token_keys: TokenKeys,
     /// Every key that opens an endpoint.

@@ -58,6 +58,7 @@ limits! {
     request_total: Duration = secs(180), MS, secs(24 * 3600), "Time for a whole request, streams included.";
     request_total_max: Duration = secs(3600), MS, secs(24 * 3600), "The longest `timeouts.total_ms` a deployment may ask for.";
     request_timeout_max: Duration = secs(180), MS, secs(24 * 3600), "The longest `request_timeout_ms` a deployment may ask for.";
+    batch_timeout_max: Duration = secs(3600), MS, secs(24 * 3600), "The longest time for one try of a mini-batch that a batch deployment may ask for.";
     response_header_bytes: usize = 64 * KIB, KIB, 4 * MIB, "Bytes of an instance's response header.";
     response_header_count: usize = 200, 8, 1_000, "Header fields of an instance's response.";
     queue_wait_max: Duration = secs(60), MS, secs(3600), "The longest `max_queue_wait_ms` that counts.";
@@ -102,9 +103,10 @@ limits! {
     refusals: u32 = 100, 1, 1_000_000, "Refused operations of one principal in 10 s before they are answered 429 and not recorded.";
     workspaces: usize = 1_000, 1, 100_000, "Workspaces made through the API.";
     assets: usize = 10_000, 1, 1_000_000, "Versions of models and environments.";
-    endpoints: usize = 20_000, 1, 1_000_000, "Online endpoints.";
+    endpoints: usize = 20_000, 1, 1_000_000, "Endpoints, online and batch together.";
     deployments_per_endpoint: usize = 20, 1, 1_000, "Deployments of one endpoint.";
     instances_per_deployment: usize = 50, 1, 10_000, "Instances of one deployment.";
+    datastores: usize = 1_000, 1, 100_000, "Data stores.";
     role_assignments: usize = 200_000, 1, 10_000_000, "Role assignments.";
     role_definitions: usize = 5_000, 1, 100_000, "Custom roles.";
     aml_token_life: Duration = secs(3600), secs(1), secs(24 * 3600), "Life of a token that the gateway issues for an endpoint.";

@@ -7,9 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Fields, backend};
+use crate::arm::deployment::Place;
 use crate::forms::{Form, Millis};
+use crate::model::asset::Routes;
 use crate::model::backend::Backend;
-use crate::model::deployment::{Deployment, Route, Timeouts, default_scoring_path};
+use crate::model::deployment::{
+    Deployment, RequestSettings, Route, Timeouts, Workload, default_scoring_path,
+};
 use crate::model::paths::AllowedPath;
 
 /// The most entries of `allowed_paths`; each request looks through them.
@@ -36,6 +40,52 @@ pub struct Own {
     pub forward_authorization: bool,
     /// The caller's cookies go on.
     pub forward_cookies: bool,
+}
+
+/// The rest of a deployment, which is Azure's.
+#[derive(Debug, Clone)]
+pub struct Azures {
+    /// Which one it is.
+    pub place: Place,
+    /// Concurrency and time.
+    pub request_settings: RequestSettings,
+    /// Where its environment says that its instances answer.
+    pub routes: Routes,
+    /// What it is for.
+    pub description: String,
+    /// The user's labels.
+    pub tags: BTreeMap<String, String>,
+    /// The user's property bag, without the gateway's own entries.
+    pub properties: BTreeMap<String, String>,
+    /// What runs on the instances.
+    pub workload: Workload,
+}
+
+impl Own {
+    /// The whole deployment, if it says where its instances are.
+    pub fn with(self, azures: Azures) -> Option<Deployment> {
+        let Azures { place, request_settings, routes, description, tags, properties, workload } = azures;
+        let scoring_path = self.scoring_path.or(routes.scoring.map(|route| route.path));
+        Some(Deployment {
+            name: place.name,
+            endpoint: place.endpoint,
+            workspace: place.workspace,
+            backend: self.backend?,
+            request_settings,
+            scoring_path: scoring_path.unwrap_or_else(default_scoring_path),
+            liveness_route: self.liveness_route.or(routes.liveness),
+            readiness_route: self.readiness_route.or(routes.readiness),
+            allowed_paths: self.allowed_paths,
+            timeouts: self.timeouts,
+            adaptive_concurrency: self.adaptive_concurrency,
+            forward_authorization: self.forward_authorization,
+            forward_cookies: self.forward_cookies,
+            description,
+            tags,
+            properties,
+            workload,
+        })
+    }
 }
 
 /// Reads the fields; a relative path starts at `base`.

@@ -49,8 +49,21 @@ impl Action {
 pub enum Kind {
     Endpoint,
     Deployment,
+    BatchEndpoint,
+    BatchDeployment,
+    Datastore,
     Role,
     Grant,
+}
+
+impl Kind {
+    pub fn is_endpoint(self) -> bool {
+        matches!(self, Kind::Endpoint | Kind::BatchEndpoint)
+    }
+
+    pub fn is_deployment(self) -> bool {
+        matches!(self, Kind::Deployment | Kind::BatchDeployment)
+    }
 }
 
 /// One resource, and what is done to it.
@@ -80,6 +93,9 @@ impl Change {
         let kind = match self.kind {
             Kind::Endpoint => "endpoint",
             Kind::Deployment => "deployment",
+            Kind::BatchEndpoint => "batch endpoint",
+            Kind::BatchDeployment => "batch deployment",
+            Kind::Datastore => "data store",
             Kind::Role => "role",
             Kind::Grant => "role assignment",
         };

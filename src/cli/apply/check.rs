@@ -10,18 +10,26 @@ use crate::model::names::DeploymentName;
 use crate::model::scope::Scope;
 use crate::resources::Document;
 
-/// Where documents send requests: endpoint, the document, deployment.
-pub type Sent = (Scope, String, DeploymentName);
+/// Where documents send requests or jobs: endpoint, the document and its field, deployment.
+pub type Sent = (Scope, (String, &'static str), DeploymentName);
 
 pub fn traffics(documents: &[(String, Document)]) -> Vec<Sent> {
     let mut sent = Vec::new();
     for (source, document) in documents {
-        let Document::Endpoint(spec) = document else { continue };
-        let Ok(scope) = spec.scope() else { continue };
-        let live = spec.traffic.shares().filter(|(_, share)| *share > 0).map(|(name, _)| name);
-        for name in live.chain(spec.mirror.iter().map(|mirror| &mirror.deployment)) {
-            sent.push((scope.clone(), source.clone(), name.clone()));
-        }
+        let (scope, field, names) = match document {
+            Document::Endpoint(spec) => {
+                let live = spec.traffic.shares().filter(|(_, share)| *share > 0).map(|(name, _)| name);
+                let all = live.chain(spec.mirror.iter().map(|mirror| &mirror.deployment));
+                (spec.scope(), "traffic", all.collect::<Vec<_>>())
+            }
+            Document::BatchEndpoint(endpoint) => {
+                (endpoint.scope(), "defaults", endpoint.default_deployment.iter().collect())
+            }
+            _ => continue,
+        };
+        let Ok(scope) = scope else { continue };
+        let each = names.into_iter().map(|name| (scope.clone(), (source.clone(), field), name.clone()));
+        sent.extend(each);
     }
     sent
 }
@@ -30,7 +38,7 @@ impl Planner<'_> {
     /// Deletes what of the first workspace no document has.
     pub fn prune(&mut self) {
         let kept: BTreeSet<String> = self.seen.keys().cloned().collect();
-        let of_workspace = self.changes.iter().any(|c| matches!(c.kind, Kind::Endpoint | Kind::Deployment));
+        let of_workspace = self.changes.iter().any(|c| c.kind.is_endpoint() || c.kind.is_deployment());
         let Some(place) = self.workspaces.first().and_then(|workspace| workspace.place.scope().ok()) else {
             return;
         };
@@ -43,21 +51,19 @@ impl Planner<'_> {
         // An endpoint that only deployments of the files speak of is theirs as well.
         let spoken_of =
             |id: &str| kept.iter().any(|known| known == id || known.starts_with(&format!("{id}/")));
-        let mut gone = Vec::new();
-        for (id, (spec, _)) in self.current.endpoints.iter().filter(|(id, _)| inside(id) && !spoken_of(id)) {
-            gone.push((id.clone(), Kind::Endpoint, spec.name.to_string(), spec.scope()));
-        }
-        for (id, (found, _)) in
-            self.current.deployments.iter().filter(|(id, _)| inside(id) && !kept.contains(*id))
-        {
+        let mut gone = Vec::<(String, Kind, String, Scope)>::new();
+        for (id, kind, name, scope) in self.current.all() {
             // A deployment goes with its endpoint.
-            if !gone.iter().any(|(endpoint, ..)| id.starts_with(&format!("{endpoint}/"))) {
-                let name = format!("{}/{}", found.endpoint, found.name);
-                gone.push((id.clone(), Kind::Deployment, name, found.scope()));
+            let with = |endpoint: &str| id.starts_with(&format!("{endpoint}/"));
+            if let Ok(scope) = scope
+                && inside(id)
+                && !spoken_of(id)
+                && !gone.iter().any(|(endpoint, ..)| with(endpoint))
+            {
+                gone.push((id.clone(), kind, name, scope));
             }
         }
-        for (_, kind, name, scope) in gone {
-            let Ok(id) = scope else { continue };
+        for (_, kind, name, id) in gone {
             self.push(Change {
                 action: Action::Delete,
                 kind,
@@ -81,38 +87,40 @@ impl Planner<'_> {
             None => there,
         };
         let mut mistakes = Vec::new();
-        for (endpoint, source, name) in traffic {
+        for (endpoint, (source, field), name) in traffic {
             let id = endpoint.deployment(name);
-            if !after(id.key(), self.current.deployments.contains_key(id.key())) {
-                mistakes.push(format!("{source}: traffic: there is no deployment `{name}`, neither in the files nor on the server"));
+            if !after(id.key(), self.current.view(id.key()).is_some()) {
+                mistakes.push(format!("{source}: {field}: there is no deployment `{name}`, neither in the files nor on the server"));
             }
         }
-        for change in self.changes.iter().filter(|change| change.kind == Kind::Deployment) {
+        for change in self.changes.iter().filter(|change| change.kind.is_deployment()) {
             let key = change.id.key();
             let endpoint = key.rsplitn(3, '/').nth(2).unwrap_or_default();
-            let there = self.current.endpoints.get(endpoint);
+            let there = self.current.view(endpoint);
             let source = change.source.as_deref().unwrap_or("--prune");
             if change.action != Action::Delete && !after(endpoint, there.is_some()) {
                 mistakes.push(format!("{source}: endpoint_name: there is no such endpoint, neither in the files nor on the server"));
             }
-            if change.action == Action::Create && there.is_some_and(|(_, view)| from_files(view)) {
+            if change.action == Action::Create && there.is_some_and(from_files) {
                 mistakes.push(format!("{source}: the endpoint of {} {ELSEWHERE}", change.name));
             }
             let described = self.seen.contains_key(endpoint);
-            let (name, spec) = (key.rsplit('/').next().unwrap_or_default(), there.map(|(spec, _)| spec));
-            let live =
-                spec.is_some_and(|spec| spec.traffic.shares().any(|(n, share)| n.key() == name && share > 0));
+            let name = key.rsplit('/').next().unwrap_or_default();
+            let online = self.current.endpoints.get(endpoint).is_some_and(|(spec, _)| {
+                spec.traffic.shares().any(|(known, share)| known.key() == name && share > 0)
+            });
+            let batch = self.current.batch_endpoints.get(endpoint).is_some_and(|(found, _)| {
+                found.default_deployment.as_ref().is_some_and(|default| default.key() == name)
+            });
+            let live = online || batch;
             if change.action == Action::Delete && live && !described {
-                mistakes.push(format!(
-                    "{source}: deployment {} still has traffic; describe its endpoint, too",
-                    change.name
-                ));
+                let what = if batch { "is still the default" } else { "still has traffic" };
+                mistakes
+                    .push(format!("{source}: deployment {} {what}; describe its endpoint, too", change.name));
             }
         }
         for change in self.changes.iter().filter(|change| change.action == Action::Update) {
-            let endpoint = self.current.endpoints.get(change.id.key()).map(|(_, view)| view);
-            let view = endpoint.or(self.current.deployments.get(change.id.key()).map(|(_, view)| view));
-            if view.is_some_and(from_files) {
+            if self.current.view(change.id.key()).is_some_and(from_files) {
                 let source = change.source.as_deref().unwrap_or_default();
                 mistakes.push(format!("{source}: {} {ELSEWHERE}", change.name));
             }

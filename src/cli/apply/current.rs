@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::change::Kind;
 use crate::cli::client::escape;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::scope::path;
 use crate::cli::shape;
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
+use crate::model::datastore::Datastore;
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::EndpointSpec;
-use crate::model::scope::Scope;
+use crate::model::scope::{Scope, ScopeError};
 use crate::model::workspace::Workspace;
 use crate::rbac::builtin;
 use crate::resources::Document;
@@ -22,6 +25,9 @@ use crate::resources::Document;
 pub struct Current {
     pub endpoints: BTreeMap<String, (EndpointSpec, Value)>,
     pub deployments: BTreeMap<String, (Deployment, Value)>,
+    pub batch_endpoints: BTreeMap<String, (BatchEndpoint, Value)>,
+    pub batch_deployments: BTreeMap<String, (BatchDeployment, Value)>,
+    pub datastores: BTreeMap<String, (Datastore, Value)>,
     /// Custom roles, by GUID.
     pub roles: BTreeMap<Uuid, Value>,
     /// Role assignments, by GUID.
@@ -40,6 +46,7 @@ impl Current {
         let mut places = BTreeMap::new();
         // Endpoints whose deployments matter, by key.
         let mut named = BTreeSet::new();
+        let mut stores = BTreeMap::new();
         let (mut role_scopes, mut grant_scopes) = (BTreeMap::new(), BTreeMap::new());
         for (_, document) in documents {
             match document {
@@ -52,6 +59,20 @@ impl Current {
                     let scope = found.workspace.scope()?;
                     named.insert(scope.online_endpoint(&found.endpoint).key().to_owned());
                     places.insert(scope.key().to_owned(), scope);
+                }
+                Document::BatchEndpoint(endpoint) => {
+                    let scope = endpoint.workspace.scope()?;
+                    named.insert(endpoint.scope()?.key().to_owned());
+                    places.insert(scope.key().to_owned(), scope);
+                }
+                Document::BatchDeployment(found) => {
+                    let scope = found.serving.workspace.scope()?;
+                    named.insert(scope.batch_endpoint(&found.serving.endpoint).key().to_owned());
+                    places.insert(scope.key().to_owned(), scope);
+                }
+                Document::Datastore(document) => {
+                    let scope = document.store.workspace.scope()?;
+                    stores.insert(scope.key().to_owned(), scope);
                 }
                 Document::Role(role) => {
                     role_scopes
@@ -69,10 +90,21 @@ impl Current {
         let first = workspaces.first().map(|workspace| workspace.place.scope()).transpose()?;
         if let (true, Some(scope)) = (whole, &first) {
             places.insert(scope.key().to_owned(), scope.clone());
+            stores.insert(scope.key().to_owned(), scope.clone());
         }
         for place in places.values() {
             let whole = whole && first.as_ref() == Some(place);
-            current.endpoints_of(context, place, &named, whole).await?;
+            // Who may look at one kind only describes that kind only.
+            let of = |kind: &str| whole || named.iter().any(|id| id.contains(kind));
+            if of("/onlineendpoints/") {
+                current.endpoints_of(context, place, &named, whole).await?;
+            }
+            if of("/batchendpoints/") {
+                current.batch_endpoints_of(context, place, &named, whole).await?;
+            }
+        }
+        for place in stores.values() {
+            current.datastores_of(context, place).await?;
         }
         for scope in role_scopes.values() {
             current.roles_at(context, scope).await?;
@@ -106,6 +138,78 @@ impl Current {
             self.endpoints.insert(id.key().to_owned(), (spec, view));
         }
         Ok(())
+    }
+
+    /// A workspace's batch endpoints, and the deployments of those that are named, or of all.
+    async fn batch_endpoints_of(
+        &mut self,
+        context: &Context,
+        workspace: &Scope,
+        named: &BTreeSet<String>,
+        whole: bool,
+    ) -> Result<(), Failure> {
+        let list = format!("{}/batchEndpoints", path(workspace));
+        for view in context.client.list(&list).await? {
+            let endpoint = shape::batch_endpoint(&view)?;
+            let id = endpoint.scope()?;
+            if whole || named.contains(id.key()) {
+                let list = format!("{list}/{}/deployments", escape(&endpoint.name.to_string()));
+                for view in context.client.list(&list).await? {
+                    let found = shape::batch_deployment(&view)?;
+                    let id = found.scope()?;
+                    self.batch_deployments.insert(id.key().to_owned(), (found, view));
+                }
+            }
+            self.batch_endpoints.insert(id.key().to_owned(), (endpoint, view));
+        }
+        Ok(())
+    }
+
+    /// A workspace's data stores, without the one that nobody made.
+    async fn datastores_of(&mut self, context: &Context, workspace: &Scope) -> Result<(), Failure> {
+        for view in context.client.list(&format!("{}/datastores", path(workspace))).await? {
+            if shape::is_made(&view) {
+                let store = shape::datastore(&view)?;
+                let id = store.scope()?;
+                self.datastores.insert(id.key().to_owned(), (store, view));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the server showed under an id in lower case.
+    pub fn view(&self, id: &str) -> Option<&Value> {
+        let online = self.endpoints.get(id).map(|(_, view)| view);
+        let online = online.or_else(|| self.deployments.get(id).map(|(_, view)| view));
+        let batch = online.or_else(|| self.batch_endpoints.get(id).map(|(_, view)| view));
+        let batch = batch.or_else(|| self.batch_deployments.get(id).map(|(_, view)| view));
+        batch.or_else(|| self.datastores.get(id).map(|(_, view)| view))
+    }
+
+    /// Endpoints, deployments and data stores: id in lower case, kind, name, id. Deployments come after endpoints.
+    pub fn all(&self) -> Vec<(&String, Kind, String, Result<Scope, ScopeError>)> {
+        let endpoints = self
+            .endpoints
+            .iter()
+            .map(|(id, (spec, _))| (id, Kind::Endpoint, spec.name.to_string(), spec.scope()));
+        let batch_endpoints = self.batch_endpoints.iter().map(|(id, (endpoint, _))| {
+            (id, Kind::BatchEndpoint, endpoint.name.to_string(), endpoint.scope())
+        });
+        let of = |deployment: &Deployment| format!("{}/{}", deployment.endpoint, deployment.name);
+        let deployments = self
+            .deployments
+            .iter()
+            .map(move |(id, (found, _))| (id, Kind::Deployment, of(found), found.scope()));
+        let batch_deployments = self
+            .batch_deployments
+            .iter()
+            .map(move |(id, (found, _))| (id, Kind::BatchDeployment, of(&found.serving), found.scope()));
+        let stores = self
+            .datastores
+            .iter()
+            .map(|(id, (store, _))| (id, Kind::Datastore, store.name.to_string(), store.scope()));
+        let endpoints = endpoints.chain(batch_endpoints);
+        endpoints.chain(deployments).chain(batch_deployments).chain(stores).collect()
     }
 
     /// The custom roles that can be assigned at a scope.

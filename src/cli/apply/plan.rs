@@ -61,6 +61,9 @@ impl Plan {
             let planned = match document {
                 Document::Endpoint(spec) => planner.endpoint(&source, &spec),
                 Document::Deployment(deployment) => planner.deployment(&source, &deployment),
+                Document::BatchEndpoint(endpoint) => planner.batch_endpoint(&source, &endpoint),
+                Document::BatchDeployment(deployment) => planner.batch_deployment(&source, &deployment),
+                Document::Datastore(document) => planner.datastore(&source, *document),
                 Document::Role(role) => planner.role(&source, role, &roles),
                 Document::Assignment(grant) => planner.grant(&source, grant, &roles),
                 Document::Denial(denial) => Err(format!(
@@ -103,9 +106,9 @@ impl Plan {
 }
 
 /// A document without its names, shares by deployment in lower case, as fields are compared.
-fn compared(document: Value) -> Value {
+pub(super) fn compared(document: Value) -> Value {
     let mut fields = shape::object(document);
-    for key in ["name", "endpoint_name"] {
+    for key in ["$schema", "name", "endpoint_name"] {
         fields.remove(key);
     }
     for key in ["traffic", "mirror_traffic"] {
@@ -118,7 +121,7 @@ fn compared(document: Value) -> Value {
 }
 
 /// A body with an id and a name, so that it can be read as the server will show it.
-fn as_view(mut body: Value, id: &Scope, name: &str) -> Value {
+pub(super) fn as_view(mut body: Value, id: &Scope, name: &str) -> Value {
     if let Value::Object(fields) = &mut body {
         fields.insert("id".to_owned(), json!(id.to_string()));
         fields.insert("name".to_owned(), json!(name));
@@ -128,14 +131,14 @@ fn as_view(mut body: Value, id: &Scope, name: &str) -> Value {
 
 impl Planner<'_> {
     /// Notes a resource; a second document about it is a mistake.
-    fn once(&mut self, id: &Scope, source: &str) -> Result<(), String> {
+    pub fn once(&mut self, id: &Scope, source: &str) -> Result<(), String> {
         match self.seen.insert(id.key().to_owned(), source.to_owned()) {
             Some(first) => Err(format!("describes what {first} describes already")),
             None => Ok(()),
         }
     }
 
-    fn location(&self, place: &WorkspaceRef) -> String {
+    pub fn location(&self, place: &WorkspaceRef) -> String {
         let found = self.workspaces.iter().find(|workspace| super::same(workspace, place));
         found.map_or_else(|| "local".to_owned(), |workspace| workspace.location.clone())
     }
@@ -290,7 +293,7 @@ impl Planner<'_> {
     }
 }
 
-fn action(exists: bool, fields: &[Difference]) -> Action {
+pub(super) fn action(exists: bool, fields: &[Difference]) -> Action {
     match (exists, fields.is_empty()) {
         (false, _) => Action::Create,
         (true, false) => Action::Update,

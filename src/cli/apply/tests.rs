@@ -165,6 +165,60 @@ async fn what_is_exported_is_what_was_applied() {
     );
 }
 
+const BATCH: &str = "$schema: batchEndpoint.schema.json\nname: jobs\ndefaults: { deployment_name: blue }\n";
+const WORKER: &str = "name: blue\nendpoint_name: jobs\ntype: model\nmodel: azureml:heart:1\n\
+    backend: { urls: [\"http://127.0.0.1:5001\"] }\nsettings: { mini_batch_size: 5, request_format: jsonl }\n";
+const STORE: &str = "name: inputs\ntype: azure_blob\naccount_name: heart\ncontainer_name: data\n\
+    credentials: { account_key: c2VjcmV0 }\n";
+const BUCKET: &str = "name: outputs\ntype: s3\nregion: eu-central-1\nbucket: heart\n";
+
+#[tokio::test]
+async fn batch_is_made_in_a_possible_order_exported_and_pruned() {
+    let fake = control_plane(&[]);
+    let all = [BATCH, WORKER, STORE, BUCKET].join("---\n");
+    apply(&fake, &all, false, false).await.unwrap();
+    let expected = [
+        "PUT /datastores/inputs",
+        "PUT /datastores/outputs",
+        "PUT /batchEndpoints/jobs",
+        "PUT /batchEndpoints/jobs/deployments/blue",
+        "PUT /batchEndpoints/jobs",
+    ];
+    assert_eq!(fake.writes(), expected);
+    assert_eq!(words(&fake, &all).await, "0 to create, 0 to update, 0 to delete, 4 unchanged");
+
+    let scope = WORKSPACE.parse().unwrap();
+    let documents = crate::cli::export::resources(&fake.context(), &scope).await.unwrap();
+    let written = |found| crate::cli::output::document(&shape::object(found), shape::ORDER);
+    let exported = documents.into_iter().map(written).collect::<Vec<String>>().join("---\n");
+    assert!(!exported.contains("c2VjcmV0") && !exported.contains("credentials"), "{exported}");
+    assert_eq!(words(&fake, &exported).await, "0 to create, 0 to update, 0 to delete, 4 unchanged");
+    fake.writes();
+
+    let changed = all
+        .replace("mini_batch_size: 5", "mini_batch_size: 6")
+        .replace("container_name: data", "container_name: more");
+    apply(&fake, &changed, false, false).await.unwrap();
+    let store = fake.got().into_iter().find(|got| got.method == "PUT" && got.path.contains("/datastores/"));
+    let sent = store.unwrap().json();
+    assert_eq!(sent["properties"]["credentials"]["secrets"]["key"], "c2VjcmV0", "a changed store needs it");
+    assert_eq!(fake.writes(), ["PUT /datastores/inputs", "PUT /batchEndpoints/jobs/deployments/blue"]);
+
+    let error = apply(&fake, &WORKER.replace("blue", "white"), true, false).await.unwrap_err();
+    assert!(error.contains("deployment jobs/blue is still the default"), "{error}");
+    let other = BATCH.replace("jobs", "more").replace("blue", "red");
+    let error = apply(&fake, &other, false, false).await.unwrap_err();
+    assert!(error.contains("defaults: there is no deployment `red`"), "{error}");
+    apply(&fake, BATCH.split("defaults").next().unwrap(), true, false).await.unwrap();
+    let gone = [
+        "PUT /batchEndpoints/jobs",
+        "DELETE /batchEndpoints/jobs/deployments/blue",
+        "DELETE /datastores/inputs",
+        "DELETE /datastores/outputs",
+    ];
+    assert_eq!(fake.writes(), gone);
+}
+
 #[tokio::test]
 async fn what_somebody_else_changed_meanwhile_is_left() {
     let fake = control_plane(&[]);

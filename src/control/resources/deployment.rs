@@ -51,8 +51,7 @@ fn read_logs(form: &Form<'_>) -> Option<u32> {
 
 impl Control {
     fn show_deployment(&self, id: &Scope, stored: &Stored, shown: &Deployment) -> DeploymentView {
-        let workspace = self.operations.workspace_of(&shown.workspace);
-        let location = workspace.map_or_else(|_| "local".to_owned(), |workspace| workspace.location);
+        let location = self.location(&shown.workspace);
         let instances = self.operations.instances_of(shown);
         deployment::view(shown, About { id, location: &location, system: &stored.system }, &instances)
     }

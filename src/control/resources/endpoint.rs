@@ -45,8 +45,7 @@ impl Control {
         spec: &EndpointSpec,
         operation: Option<String>,
     ) -> EndpointView {
-        let workspace = self.operations.workspace_of(&spec.workspace);
-        let location = workspace.map_or_else(|_| "local".to_owned(), |workspace| workspace.location);
+        let location = self.location(&spec.workspace);
         let about = About { id, location: &location, system: &stored.system };
         endpoint::view(spec, about, &self.addresses.data, operation)
     }

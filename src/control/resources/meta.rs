@@ -78,9 +78,10 @@ async fn record(control: &Control, call: &Call, asker: &Asker) -> Result<Record,
     let unknown = || Refusal::NotFound(Scope::root().gateway("operations", name));
     let id = name.rsplit(':').next().and_then(|id| Uuid::try_parse(id).ok()).ok_or_else(unknown)?;
     let record = control.operations.store.operation(id).await?.ok_or_else(unknown)?;
-    let deployment = record.deed.scope.key().contains("/deployments/");
-    let kind = if deployment { "onlineEndpoints/deployments" } else { "onlineEndpoints" };
-    let action = format!("{}/workspaces/{kind}/operationsStatus/read", crate::arm::PROVIDER);
+    let key = record.deed.scope.key();
+    let kind = if key.contains("/batchendpoints/") { "batchEndpoints" } else { "onlineEndpoints" };
+    let part = if key.contains("/deployments/") { "/deployments" } else { "" };
+    let action = format!("{}/workspaces/{kind}{part}/operationsStatus/read", crate::arm::PROVIDER);
     if control.operations.may(asker, &action, &record.deed.scope) { Ok(record) } else { Err(unknown()) }
 }
 

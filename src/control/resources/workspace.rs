@@ -142,3 +142,8 @@ pub(in crate::control) async fn jobs(control: &Control, _call: &Call, granted: G
 pub(in crate::control) async fn job(_control: &Control, _call: &Call, granted: Granted) -> Outcome {
     Err(Refusal::NotFound(granted.scope).into())
 }
+
+/// There are no computes here: instances are where deployments say.
+pub(in crate::control) async fn compute(_control: &Control, _call: &Call, granted: Granted) -> Outcome {
+    Err(Refusal::NotFound(granted.scope).into())
+}

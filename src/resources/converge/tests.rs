@@ -105,6 +105,168 @@ async fn a_second_run_changes_nothing_and_what_is_gone_is_removed() {
     assert_eq!(kept.workload.model, Some("azureml:heart:1".into()));
 }
 
+const BATCH: &str = "\
+$schema: https://azuremlschemas.azureedge.net/latest/batchEndpoint.schema.json
+name: heart-batch
+auth_mode: aad_token
+defaults: {deployment_name: Blue}
+---
+$schema: https://azuremlschemas.azureedge.net/latest/modelBatchDeployment.schema.json
+name: blue
+endpoint_name: heart-batch
+type: model
+model: azureml:heart:1
+compute: azureml:cpu
+environment: {image: x, inference_config: {scoring_route: {path: /invocations, port: 5001}}}
+resources: {instance_count: 2}
+backend: {urls: ['http://127.0.0.1:5001']}
+settings:
+  max_concurrency_per_instance: 2
+  mini_batch_size: 5
+  error_threshold: 3
+  retry_settings: {max_retries: 1, timeout: 300}
+  output_action: append_row
+  output_file_name: out.parquet
+  logging_level: debug
+  environment_variables: {A: b}
+  request_format: jsonl
+  rows_per_request: 7
+---
+$schema: https://azuremlschemas.azureedge.net/latest/azureBlob.schema.json
+name: inputs
+type: azure_blob
+account_name: heart
+container_name: data
+credentials: {account_key: c2VjcmV0}
+---
+name: outputs
+type: s3
+region: eu-central-1
+bucket: heart
+credentials: {access_key_id: id, secret_access_key_file: secret}
+";
+
+fn secret_file(files: &tempfile::TempDir, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = files.path().join("secret");
+    std::fs::write(&file, "from a file\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn batch_and_its_stores_converge_and_what_is_written_reads_the_same() {
+    let (store, vault) = (memory().await, Vault::ephemeral().unwrap());
+    let files = directory(&[("batch.yaml", BATCH)]);
+    secret_file(&files, 0o600);
+    assert_eq!(apply(&store, &vault, files.path()).await, 4);
+    assert_eq!(apply(&store, &vault, files.path()).await, 0, "credentials stay sealed as they are");
+    let contents = store.contents().await.unwrap();
+    let blue = contents.iter().find_map(|stored| stored.resource.batch_deployment()).unwrap();
+    assert_eq!((blue.settings.mini_batch_size, blue.settings.instance_count), (5, 2));
+    assert_eq!(blue.settings.timeout.as_secs(), 300);
+    assert_eq!(blue.serving.request_settings.request_timeout.as_secs(), 300);
+    assert_eq!(
+        (blue.serving.scoring_path.as_str(), blue.compute.as_deref()),
+        ("/invocations", Some("azureml:cpu"))
+    );
+    let sealed = contents.iter().filter_map(|stored| stored.resource.datastore());
+    let opened: Vec<_> = sealed
+        .map(|found| {
+            let id = found.scope().unwrap();
+            store_credential::open(&vault, &id, found.credential.as_ref().unwrap()).unwrap()
+        })
+        .collect();
+    use crate::model::datastore::Credential;
+    let access = Credential::AccessKey { id: "id".into(), secret: "from a file".into() };
+    assert_eq!(opened, [Credential::AccountKey("c2VjcmV0".into()), access]);
+
+    let written: Vec<String> = contents
+        .iter()
+        .map(|stored| {
+            let document = match &stored.resource {
+                Resource::BatchEndpoint(endpoint) => crate::resources::written::batch_endpoint(endpoint),
+                Resource::BatchDeployment(found) => crate::resources::written::batch_deployment(found),
+                Resource::Datastore(found) => crate::resources::written::datastore(found),
+                other => panic!("{other:?}"),
+            };
+            document.to_string()
+        })
+        .collect();
+    assert!(!written.concat().contains("credential"), "{written:?}");
+    let again = directory(&[("again.yaml", &written.join("\n---\n"))]);
+    let read_again = converge(read(again.path()).unwrap(), &contents, &vault).unwrap();
+    let differ: Vec<_> = read_again
+        .changes
+        .iter()
+        .filter(|change| !matches!(change, Change::Put(resource, ..) if resource.datastore().is_some()))
+        .collect();
+    assert!(differ.is_empty(), "{differ:?}");
+
+    std::fs::write(files.path().join("batch.yaml"), BATCH.replace("c2VjcmV0", "b3RoZXI=")).unwrap();
+    assert_eq!(apply(&store, &vault, files.path()).await, 1, "another credential is a change");
+}
+
+#[test]
+fn az_mls_older_form_has_its_rules_at_the_root() {
+    let old = "name: blue\nendpoint_name: heart-batch\nmini_batch_size: 7\nretry_settings: {timeout: 40}\n\
+               max_concurrency_per_instance: 3\nbackend: {urls: ['http://a:1', 'http://b:1']}\n";
+    let files = directory(&[("a.yaml", old)]);
+    let documents = read(files.path()).unwrap();
+    let [(_, Document::BatchDeployment(found))] = documents.as_slice() else { panic!("{documents:?}") };
+    let settings = &found.settings;
+    assert_eq!((settings.mini_batch_size, settings.timeout.as_secs(), settings.max_retries), (7, 40, 3));
+    assert_eq!(settings.instance_count, 2, "as many as the backend names");
+    assert_eq!(found.serving.request_settings.max_concurrent_requests_per_instance, 3);
+}
+
+#[test]
+fn what_of_batch_is_wrong_is_told() {
+    let at = "endpoint_name: heart-batch\nbackend: {urls: ['http://127.0.0.1:5001']}\n";
+    let files = directory(&[
+        ("a.yaml", &format!("name: aaa\n{at}mini_batch_size: 1\nrequest_settings: {{}}\n")),
+        ("b.yaml", &format!("name: bbb\n{at}type: pipeline\ncomponent: azureml:x:1\n")),
+        ("c.yaml", &format!("name: ccc\n{at}mini_batch_size: 1\nsettings: {{mini_batch_size: 2}}\n")),
+        (
+            "d.yaml",
+            &format!(
+                "name: ddd\n{at}settings: {{error_threshold: -2, output_file_name: a/b, mini_batch: 1}}\n"
+            ),
+        ),
+        ("e.yaml", "name: eee\ndefaults: {deployment_name: blue}\ntraffic: {blue: 100}\n"),
+        ("f.yaml", "name: fff\ndefaults: {}\nauth_mode: key\n"),
+        ("g.yaml", "name: ggg\ntype: s3\nregion: r\nbucket: heart\ncredentials: {account_key: s3cr3t}\n"),
+        ("h.yaml", "name: hhh\ntype: azure_file\n"),
+        (
+            "i.yaml",
+            "name: iii\ntype: s3\nregion: r\nbucket: heart\ncredentials: {access_key_id: i, secret_access_key_file: secret}\n",
+        ),
+        (
+            "j.yaml",
+            "name: jjj\naccount_name: heart\ncontainer_name: abc\ntype: azure_blob\ncredentials: {account_key: s3cr3t!}\n",
+        ),
+    ]);
+    secret_file(&files, 0o644);
+    let text = read(files.path()).unwrap_err().to_string();
+    for expected in [
+        "a.yaml:4:18: mini_batch_size: batch deployments have it, but only online ones have `request_settings`",
+        "write `type: model` for a batch deployment, `type: managed` for an online one",
+        "pipeline components are not served",
+        "settings.mini_batch_size: stands under `settings` and at the root",
+        "settings.error_threshold: is not between -1 and 2147483647",
+        "settings.output_file_name: `a/b` is no plain file name",
+        "did you mean `mini_batch_size`?",
+        "traffic: online endpoints have it, but only batch ones have `defaults`",
+        "f.yaml:3:12: auth_mode: `key` is not one of aad_token",
+        "a store of kind s3 is not opened by AccountKey",
+        "h.yaml:2:7: type: `azure_file` is not one of azure_blob, s3, local_directory, https",
+        "run chmod 600 on it",
+        "credentials.account_key: is no account key: one is base64",
+    ] {
+        assert!(text.contains(expected), "missing: {expected}\n{text}");
+    }
+    assert!(!text.contains("s3cr3t"), "{text}");
+}
+
 #[tokio::test]
 async fn what_callers_made_is_left_alone() {
     let (store, vault) = (memory().await, Vault::ephemeral().unwrap());
@@ -161,12 +323,25 @@ fn documents_that_contradict_each_other_are_refused_together() {
         ("b.yaml", ENDPOINT),
         ("c.yaml", BLUE),
         ("d.yaml", &BLUE.replace("my-endp1", "other")),
+        ("f.yaml", "name: heart-batch\ndefaults: {deployment_name: blue}\n"),
+        (
+            "g.yaml",
+            &BLUE
+                .replace("instance_type: Standard_DS3_v2\ninstance_count: 1", "type: model")
+                .replace(
+                    "request_settings: {request_timeout_ms: 9000, max_concurrent_requests_per_instance: 4}\n",
+                    "",
+                )
+                .replace("my-endp1", "nobody"),
+        ),
         ("e.yaml", "role: Nonesuch\nprincipal_id: 00000000-0000-0000-0000-000000000001\nscope: /\n"),
     ]);
     let text = converge(read(files.path()).unwrap(), &contents, &vault).unwrap_err().to_string();
     for expected in [
         "is described a second time; the first is in",
         "there is no endpoint `other`",
+        "there is no deployment `blue` of endpoint `heart-batch`",
+        "there is no endpoint `nobody`",
         "there is no role `Nonesuch`",
     ] {
         assert!(text.contains(expected), "missing: {expected}\n{text}");

@@ -18,7 +18,9 @@ async fn a_program_of_the_machine_scores_as_its_managed_identity_once_it_may() {
     let request = world.request();
     let as_worker = |header: &str| {
         let mut command = world.nobody();
-        command.env("IDENTITY_ENDPOINT", world.get("/managed_identity/endpoint")).env("IDENTITY_HEADER", header);
+        command
+            .env("IDENTITY_ENDPOINT", world.get("/managed_identity/endpoint"))
+            .env("IDENTITY_HEADER", header);
         // The workspace is not looked for, which the worker may not read.
         command.env("SCOREGATE_SUBSCRIPTION", world.get("/subscription_id"));
         command.env("SCOREGATE_RESOURCE_GROUP", "default").env("SCOREGATE_WORKSPACE", "default");
@@ -36,7 +38,8 @@ async fn a_program_of_the_machine_scores_as_its_managed_identity_once_it_may() {
     );
     world.admin(&grant).ok();
     as_worker(header).fails(1, &["(AuthorizationFailed)", worker]);
-    let data_scientist = ["role", "assignment", "create", "--assignee-object-id", worker, "--assignee-principal-type"];
+    let data_scientist =
+        ["role", "assignment", "create", "--assignee-object-id", worker, "--assignee-principal-type"];
     let scope = world.scope("my-endp1");
     let grant = ["ServicePrincipal", "--role", "AzureML Data Scientist", "--scope", &scope];
     world.run("admin", &[&data_scientist[..], &grant].concat()).ok();
@@ -60,7 +63,8 @@ async fn sign_in(world: &World, http: &reqwest::Client, scope: &str) -> String {
     let text = post("oauth2/v2.0/devicecode", &[("client_id", client), ("scope", scope)]).await;
     let start: Value = serde_json::from_str(&text).unwrap();
     let part = |name: &str| start[name].as_str().unwrap().to_owned();
-    post("device", &[("user_code", &part("user_code")), ("principal", "scientist"), ("action", "approve")]).await;
+    post("device", &[("user_code", &part("user_code")), ("principal", "scientist"), ("action", "approve")])
+        .await;
     let grant = "urn:ietf:params:oauth:grant-type:device_code";
     let form = [("grant_type", grant), ("client_id", client), ("device_code", &part("device_code"))];
     let body: Value = serde_json::from_str(&post("oauth2/v2.0/token", &form).await).unwrap();
