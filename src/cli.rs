@@ -3,11 +3,13 @@
 mod apply;
 mod audit;
 mod auth;
+mod batch_deployment;
 mod batch_endpoint;
 mod client;
 mod config;
 mod context;
 mod credential;
+mod datastore;
 mod deployment;
 mod edit;
 mod endpoint;
@@ -92,8 +94,12 @@ enum Command {
     OnlineDeployment(Remote<deployment::Deployment>),
     /// Make, change, show, invoke and delete batch endpoints
     BatchEndpoint(Remote<batch_endpoint::BatchEndpoint>),
+    /// Make, change, show and delete the deployments behind a batch endpoint
+    BatchDeployment(Remote<batch_deployment::BatchDeployment>),
     /// Show, list, follow and stop batch jobs
     Job(Remote<job::Job>),
+    /// Make, show and delete the data stores that jobs read and write
+    Datastore(Remote<datastore::Datastore>),
     /// Make the workspace as files describe it: shows what differs, checks it, changes it
     Apply(Remote<apply::Apply>),
     /// Write the workspace's endpoints and deployments in the form that `apply` reads
@@ -191,6 +197,10 @@ pub fn main() -> ExitCode {
         Command::BatchEndpoint(Remote { what, common }) => {
             run(&common, async |context| what.run(context).await)
         }
+        Command::BatchDeployment(Remote { what, common }) => {
+            run(&common, async |context| what.run(context).await)
+        }
+        Command::Datastore(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Job(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Apply(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Export(Remote { what, common }) => run(&common, async |context| what.run(context).await),

@@ -23,7 +23,7 @@ pub(super) const LEVELS: [(&str, LoggingLevel); 3] =
     [("info", LoggingLevel::Info), ("warning", LoggingLevel::Warning), ("debug", LoggingLevel::Debug)];
 
 /// The rules of jobs, which stand under `settings`, or in `az ml`'s older form at the root.
-const RULES: &[&str] = &[
+pub const RULES: &[&str] = &[
     "max_concurrency_per_instance",
     "mini_batch_size",
     "error_threshold",

@@ -1,5 +1,6 @@
 //! The client commands of the real binary, against `scoregate dev` in a process of its own.
 
+mod batch;
 mod identities;
 
 use std::io::Read;

@@ -166,7 +166,7 @@ compute: { instance_count: 4 }
             "outputData": {"score": {"jobOutputType": "UriFile", "uri": "/subscriptions/s/datastores/d/paths/p.csv"}},
             "miniBatchSize": 20, "maxConcurrencyPerInstance": 2, "errorThreshold": 10, "loggingLevel": "Debug",
             "outputAction": "SummaryOnly", "outputFileName": "p.csv",
-            "retrySettings": {"maxRetries": 1, "timeout": "PT1M30S"}, "compute": {"instanceCount": 4}}});
+            "retrySettings": {"maxRetries": 1, "timeout": "PT90S"}, "compute": {"instanceCount": 4}}});
         assert_eq!(of(text).unwrap(), expected);
     }
 

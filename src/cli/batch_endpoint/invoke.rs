@@ -299,7 +299,7 @@ mod tests {
             "inputData": {"input": {"jobInputType": "UriFolder", "uri": "https://h/a.csv"}},
             "outputData": {"score": {"jobOutputType": "UriFile", "uri": "azureml://datastores/d/paths/o.csv"}},
             "name": "j1", "properties": {"experimentName": "e"}, "miniBatchSize": 20, "compute": {"instanceCount": 4},
-            "outputFileName": "p.jsonl", "errorThreshold": -1, "retrySettings": {"timeout": "PT5M"}}});
+            "outputFileName": "p.jsonl", "errorThreshold": -1, "retrySettings": {"timeout": "PT300S"}}});
         assert_eq!(made_of(&line).unwrap(), expected);
         for (line, told) in [
             (&[][..], "--input <URI>"),

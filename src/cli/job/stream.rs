@@ -24,7 +24,7 @@ const MOST_MISSES: u32 = 60;
 /// Looks over which the speed is taken.
 const SAMPLES: usize = 12;
 /// Characters of the bar.
-const BAR: u64 = 20;
+const BAR: u64 = 16;
 /// Failures that the summary tells.
 const TOLD: usize = 10;
 /// What a shell takes for a command that was ended by Ctrl-C (128 + SIGINT).
@@ -158,14 +158,14 @@ impl Telling<'_> {
         let rows = self.speed.seen(self.since.elapsed().as_secs_f64(), count(view, "rows"));
         if self.live {
             let speed = rows.filter(|_| !is_final(view)).map(|rows| format!(", {rows:.0} rows/s"));
-            let line = format!("{} {}{}", bar(view), progress(view), speed.unwrap_or_default());
+            let line = format!("{} {}{}", bar(view), progress(view, "/", ""), speed.unwrap_or_default());
             // The rest of a longer line before is wiped out. A closed terminal is no reason to stop.
             let mut out = std::io::stderr();
             let _ = write!(out, "\r{line}\u{1b}[K").and_then(|()| out.flush());
             self.told = line;
             return;
         }
-        let line = progress(view);
+        let line = progress(view, " of ", " mini-batches");
         if line != self.told {
             self.context.note(&line);
             self.told = line;
@@ -204,12 +204,12 @@ fn bar(view: &Value) -> String {
     (0..BAR).fold(String::new(), |bar, at| bar + if at < full { "█" } else { "░" })
 }
 
-/// How far a job is, in one line.
-fn progress(view: &Value) -> String {
+/// How far a job is, in one line; a short one does not say what is counted.
+fn progress(view: &Value, of: &str, what: &str) -> String {
     let mut line = text(view, "/status").to_owned();
     let all = count(view, "mini_batches");
     if all > 0 {
-        let _ = write!(line, ": {} of {all} mini-batches", count(view, "done"));
+        let _ = write!(line, ": {}{of}{all}{what}", count(view, "done"));
         for (name, word) in [("rows", "rows"), ("failures", "failures")] {
             let number = count(view, name);
             if number > 0 || name == "rows" {
@@ -344,10 +344,12 @@ mod tests {
     #[test]
     fn how_far_a_job_is_stands_in_a_line() {
         let view = shown::job(&example("Running", 12)).unwrap();
-        assert_eq!(progress(&view), "Running: 12 of 40 mini-batches, 1200 rows, 3 failures");
-        assert_eq!(bar(&view), "██████░░░░░░░░░░░░░░");
+        let long = progress(&view, " of ", " mini-batches");
+        assert_eq!(long, "Running: 12 of 40 mini-batches, 1200 rows, 3 failures");
+        assert_eq!(progress(&view, "/", ""), "Running: 12/40, 1200 rows, 3 failures");
+        assert_eq!(bar(&view), "████░░░░░░░░░░░░");
         let early = json!({"status": "Preparing", "counts": {}});
-        assert_eq!((progress(&early), bar(&early)), ("Preparing".to_owned(), "░".repeat(20)));
+        assert_eq!((progress(&early, "/", ""), bar(&early)), ("Preparing".to_owned(), "░".repeat(16)));
         let mut speed = Speed::default();
         assert_eq!(speed.seen(0.0, 0), None);
         assert_eq!(speed.seen(2.0, 100), Some(50.0));
