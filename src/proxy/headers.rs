@@ -322,6 +322,19 @@ pub fn towards_client(headers: &mut HeaderMap) {
     }
 }
 
+/// What of an answer only the gateway may say.
+const SAID: [HeaderName; 6] =
+    [REQUEST_ID, MS_REQUEST_ID, CLIENT_REQUEST_ID, DEPLOYMENT, ERROR_STATUS, ERROR_REASON];
+
+/// The same of an instance's trailers, which a client may take for fields of the head.
+pub(super) fn trailers_towards_client(trailers: &mut HeaderMap) {
+    towards_client(trailers);
+    trailers.remove(CONTENT_LENGTH);
+    for name in SAID {
+        trailers.remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

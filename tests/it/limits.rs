@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
+use super::messages::tried;
 use crate::support::instance::ok;
 use crate::support::played::{Link, play};
 use crate::support::stand::deployment;
@@ -70,7 +71,7 @@ async fn heads_are_bounded() {
     };
     let endless_line = format!("GET /endpoints/my-ep/{}", "a".repeat(3000));
     let endless_field = format!("GET /endpoints/my-ep/a HTTP/1.1\r\n{auth}X: {}", "a".repeat(6000));
-    for (case, message, status, code) in [
+    let cases = [
         ("line at the limit", line(1023), 200, ""),
         ("line beyond it", line(1030), 414, "UriTooLong"),
         ("line without an end", endless_line, 414, "UriTooLong"),
@@ -81,7 +82,9 @@ async fn heads_are_bounded() {
         ("count beyond it", count(21), 431, "RequestHeaderFieldsTooLarge"),
         ("bytes at the limit", bytes(8180), 200, ""),
         ("bytes beyond it", bytes(8300), 431, "RequestHeaderFieldsTooLarge"),
-    ] {
+    ];
+    tried("heads about a bound", cases.len());
+    for (case, message, status, code) in cases {
         let before = blue.count();
         let mut raw = Raw::connect(stand.gateway.data).await;
         raw.say(message).await;
@@ -107,7 +110,7 @@ async fn bodies_are_bounded() {
     let chunked = |body: String| format!("{}{body}", head(&token, "Transfer-Encoding: chunked\r\n"));
     let length =
         |size: usize| format!("{}{}", head(&token, &format!("Content-Length: {size}\r\n")), "a".repeat(size));
-    for (case, message, status) in [
+    let cases = [
         ("length at the limit", length(1000), 200),
         ("length beyond it", length(1001), 413),
         ("length far beyond it", head(&token, "Content-Length: 999999999999\r\n"), 413),
@@ -116,7 +119,9 @@ async fn bodies_are_bounded() {
         ("chunks beyond it", chunked(format!("{}0\r\n\r\n", chunk(300).repeat(4))), 413),
         ("chunks without an end", chunked(chunk(300).repeat(4)), 413),
         ("a chunk that only says so", chunked("ffffffffffff\r\n".to_owned() + &"a".repeat(2000)), 413),
-    ] {
+    ];
+    tried("bodies about a bound", cases.len());
+    for (case, message, status) in cases {
         let whole = blue.seen().iter().filter(|seen| !seen.cut).count();
         let touched = blue.connections();
         let mut raw = Raw::connect(stand.gateway.data).await;

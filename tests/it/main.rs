@@ -34,6 +34,8 @@ mod lifecycle;
 mod limits;
 mod messages;
 mod mirror;
+mod mlflow;
+mod multiplexed;
 mod openai;
 mod openapi;
 mod processes;
