@@ -237,9 +237,12 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<&'static str> {
 /// The fields that `Connection` names. Those that frame the message are dealt with anyway.
 fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let names =
-        values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok());
-    names.filter(|name| name != CONTENT_LENGTH && name != AUTHORIZATION).collect()
+    let named = values.flat_map(|value| value.split(',')).map(str::trim);
+    let there = named.filter(|name| headers.contains_key(*name));
+    there
+        .filter_map(|name| name.parse::<HeaderName>().ok())
+        .filter(|name| name != CONTENT_LENGTH && name != AUTHORIZATION)
+        .collect()
 }
 
 /// HTTP/2 may spread cookies over several fields; HTTP/1.1 may not (RFC 9113 section 8.2.3).
