@@ -120,6 +120,7 @@ fn protocol() -> Protocol {
         proxies: Vec::new(),
         handshake: limits.tls_handshake,
         head: self::limits(),
+        small_chunks: 10_000,
         times: ConnTimes {
             header: limits.header_time,
             idle: limits.idle_connection,

@@ -208,6 +208,7 @@ fn protocol(settings: &Settings, certificates: Option<&Followed>, metrics: &Metr
         proxies: if data_plane.proxy_protocol { data_plane.trusted_proxies.clone() } else { Vec::new() },
         handshake: limits.tls_handshake,
         head: head_limits(limits),
+        small_chunks: limits.small_chunks,
         times: ConnTimes {
             header: limits.header_time,
             idle: limits.idle_connection,

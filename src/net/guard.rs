@@ -169,6 +169,9 @@ impl<I> Guard<I> {
             Mode::Tunnel => return bytes.len(),
             Mode::Refused | Mode::Broken => return 0,
         };
+        if framing.is_timed() {
+            framing.at(conn.now());
+        }
         let mut passed = 0;
         let violation = framing.advance(bytes, &mut passed).err();
         let (place, heads) = (framing.place(), framing.heads());

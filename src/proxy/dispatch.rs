@@ -25,6 +25,8 @@ const TRIES: u32 = 3;
 pub(super) struct Bounds<'a> {
     /// The instance's time to begin it.
     pub(super) first_byte: Duration,
+    /// It is less than the deployment gives its instances, because the client says so.
+    pub(super) hurried: bool,
     /// The request's body: the instance's time runs while it is not the client who is waited for.
     pub(super) flow: &'a BodyFlow,
     /// The end of the whole request.
@@ -130,7 +132,9 @@ pub(super) async fn dispatch(
             None if bounds.is_over() => (Reason::RequestTooLong, None),
             None => (Reason::InstanceTooSlow, None),
         };
-        if is_the_instance(reason) && bounds.flow.error().is_none() {
+        // Nor is an instance to blame for a client's own haste.
+        let hurried = bounds.hurried && reason == Reason::InstanceTooSlow;
+        if is_the_instance(reason) && !hurried && bounds.flow.error().is_none() {
             deployment.fleet.failed(&instance);
         }
         match back {

@@ -323,7 +323,8 @@ impl Pipeline {
             }
             None => (body, None),
         };
-        let bounds = dispatch::Bounds { first_byte, flow: &flow, latest, replay: self.rules.replay };
+        let hurried = first_byte < clocks.first_byte;
+        let bounds = dispatch::Bounds { first_byte, hurried, flow: &flow, latest, replay: self.rules.replay };
         let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
         let (mut response, pass) = sent.map_err(|fault| {
             record.request_bytes = flow.bytes();

@@ -115,7 +115,8 @@ impl Pipeline {
         towards_instance(&mut head.headers, &about, &self.sink.metrics.header_stripped);
         let flow = BodyFlow::of_gateway();
         let replay = self.rules.replay;
-        let bounds = dispatch::Bounds { first_byte: clocks.first_byte, flow: &flow, latest, replay };
+        let first_byte = clocks.first_byte;
+        let bounds = dispatch::Bounds { first_byte, hurried: false, flow: &flow, latest, replay };
         let sent = dispatch::dispatch(pass, head, RequestBody::kept(body), &target, &bounds, record).await;
         let (response, pass) = sent?;
         record.response_begun = Some(Instant::now());

@@ -47,6 +47,7 @@ limits! {
     header_field: usize = 24 * KIB, 256, MIB, "Bytes of one header field.";
     header_bytes: usize = 64 * KIB, KIB, 4 * MIB, "Bytes of all header fields.";
     header_count: usize = 100, 8, 1_000, "Header fields of a request.";
+    small_chunks: u32 = 10_000, 1, 10_000_000, "Chunks of less than 64 bytes of an HTTP/1 client on one connection in 10 s.";
     request_body: usize = 100 * MIB, 1, 64 * 1024 * MIB, "Bytes of a request body.";
     request_body_max: usize = 1024 * MIB, 1, 64 * 1024 * MIB, "The most `max_request_bytes` that an endpoint may ask for.";
     body_progress: Duration = secs(15), MS, secs(3600), "Time without a byte of the request body.";

@@ -48,8 +48,12 @@ fn failed(mut error: hyper::client::conn::TrySendError<Request<RequestBody>>) ->
         return SendError::NotSent(Box::new(request));
     }
     let error = error.into_error();
-    if is_refusal(&error) {
+    let http2 = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    if http2.is_some_and(is_refusal) {
         SendError::Refused
+    } else if http2.is_some_and(h2::Error::is_library) {
+        // Our parser found what the instance said unsound.
+        SendError::Protocol
     } else if error.is_user() {
         SendError::RequestBody
     } else if error.is_parse() {
@@ -61,12 +65,9 @@ fn failed(mut error: hyper::client::conn::TrySendError<Request<RequestBody>>) ->
 
 /// Whether an HTTP/2 instance says that it did not process a request (RFC 9113 section 8.7). Of its GOAWAY the parser tells
 /// only the streams behind the last one that it names.
-fn is_refusal(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| {
-        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
-        cause.is_remote() && (refused || cause.is_go_away())
-    })
+fn is_refusal(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
 }
 
 /// Refuses an answer that could be read in two ways, that was not asked for, or that has no status.

@@ -36,6 +36,8 @@ mod lifecycle;
 mod limits;
 mod messages;
 mod mirror;
+mod mlflow;
+mod multiplexed;
 mod openai;
 mod openapi;
 mod processes;

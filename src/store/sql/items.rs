@@ -76,7 +76,7 @@ pub(super) async fn counts(pool: &AnyPool, place: &Place) -> Result<Counts, Stor
         CAST(coalesce(sum(file_count), 0) AS BIGINT), \
         CAST(coalesce(sum(failures), 0) AS BIGINT), \
         CAST(coalesce(sum(predictions), 0) AS BIGINT), \
-        CAST(coalesce(sum(CASE WHEN attempt > 1 THEN attempt - 1 ELSE 0 END), 0) AS BIGINT), \
+        CAST(coalesce(sum(failed), 0) AS BIGINT), \
         CAST(coalesce(sum(bytes_read), 0) AS BIGINT), \
         CAST(coalesce(sum(bytes_written), 0) AS BIGINT) \
         FROM items WHERE job = (SELECT number FROM jobs WHERE workspace = $1 AND name = $2)";
