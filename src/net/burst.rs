@@ -1,7 +1,7 @@
 //! How often something happened of late. Pure: time is handed in.
 
 /// Time over which is counted, in milliseconds.
-const WINDOW: u64 = 10_000;
+pub(super) const WINDOW: u64 = 10_000;
 
 /// Counts what happens within ten seconds.
 #[derive(Debug, Default)]

@@ -220,6 +220,7 @@ async fn a_head_has_to_come_in_time() {
     raw.say("POST /endpoints").await;
     assert!(raw.closes().await);
     assert!(stand.metric("scoregate_security_slow_client{reason=\"header\"}").await >= 7.0);
+    tried("heads that do not come in time, no instance touched", 8);
     stand.stop().await;
 }
 
@@ -278,6 +279,7 @@ async fn a_body_that_stops_coming_is_408() {
         assert!(blue.seen().iter().all(|seen| seen.cut), "{case}");
     }
     assert!(stand.metric("scoregate_security_slow_client{reason=\"body\"}").await >= 5.0);
+    tried("bodies that stop, cut at the instance", 5);
     stand.stop().await;
 }
 

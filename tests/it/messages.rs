@@ -694,6 +694,7 @@ async fn a_body_is_asked_for_only_after_authorization() {
         answer = raw.hear().await.unwrap();
     }
     assert_eq!((answer.status, blue.count()), (200, 2));
+    tried("bodies that wait to be asked for", 5);
     stand.stop().await;
 }
 
@@ -934,6 +935,7 @@ async fn what_a_trusted_proxy_says_about_the_client_is_kept_and_its_own_address_
         assert_eq!(raw.hear().await.unwrap().status, 200);
         assert_eq!(blue.seen().pop().unwrap().field("x-forwarded-for"), Some(kept), "{said}");
     }
+    tried("words of a proxy, as the instance sees them", 4);
     stand.stop().await;
 }
 
@@ -1008,5 +1010,6 @@ async fn a_refusal_says_whether_its_connection_goes_on() {
         }
     }
     assert_eq!(blue.count(), 2);
+    tried("refusals, and what came to the instance behind them", 4);
     stand.stop().await;
 }
