@@ -13,6 +13,7 @@ mod datastore;
 mod deployment;
 mod edit;
 mod endpoint;
+mod exec_instance;
 mod export;
 mod failure;
 #[cfg(test)]
@@ -114,6 +115,9 @@ enum Command {
     Login(Remote<login::Login>),
     /// Forget every login that is kept on this machine
     Logout,
+    /// Become an instance that ends with the gateway; the gateway calls this itself
+    #[command(hide = true)]
+    ExecInstance(exec_instance::ExecInstance),
     /// Print a script that completes commands in a shell
     #[command(after_help = "Examples:
   source <(scoregate completion bash)
@@ -204,6 +208,7 @@ pub fn main() -> ExitCode {
         Command::Auth(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Login(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Logout => login::logout(&Env::of_process()),
+        Command::ExecInstance(what) => what.run(),
         Command::Completion { shell } => completion(shell),
     }
 }

@@ -33,6 +33,7 @@ use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::publish::{PublishError, Publisher};
 use crate::settings::{Instances, Limits};
+use crate::store::jobs::JobStore;
 use crate::store::{Batch, Change, Committed, Expect, Manager, Revision, Store, StoreError, Stored};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
@@ -49,6 +50,8 @@ pub struct Operations {
     pub publisher: Arc<Publisher>,
     /// Where resources are kept.
     pub store: Arc<dyn Store>,
+    /// Where batch jobs are kept.
+    pub jobs: Arc<dyn JobStore>,
     /// Opens and seals keys.
     pub vault: Arc<Vault>,
     /// The wall clock.
@@ -132,6 +135,11 @@ impl Operations {
     async fn commit(&self, granted: &Granted, changes: Vec<Change>) -> Result<Committed, Refusal> {
         let deed = self.deed(granted, Outcome::Done);
         Ok(self.publisher.commit(Batch { changes, deed }).await?)
+    }
+
+    /// Records a granted operation that changes no resource.
+    pub async fn record_done(&self, granted: &Granted) -> Result<(), Refusal> {
+        self.commit(granted, Vec::new()).await.map(|_| ())
     }
 
     /// Writes one resource as its owner by the API, or leaves it with the files that it came from.

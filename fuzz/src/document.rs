@@ -16,10 +16,17 @@ pub fn check(input: &[u8]) {
         are_in_their_place(mistakes.into_vec(), text);
     }
     let Some(documents) = read(text) else { return };
-    for document in documents {
-        let again = match &document {
+    for mut document in documents {
+        let again = match &mut document {
             Document::Endpoint(endpoint) => written::endpoint(endpoint),
             Document::Deployment(deployment) => written::deployment(deployment),
+            Document::BatchEndpoint(endpoint) => written::batch_endpoint(endpoint),
+            Document::BatchDeployment(deployment) => written::batch_deployment(deployment),
+            Document::Datastore(found) => {
+                // Never written.
+                found.credential = None;
+                written::datastore(&found.store)
+            }
             Document::Role(_) | Document::Assignment(_) | Document::Denial(_) => continue,
         };
         let again = again.to_string();

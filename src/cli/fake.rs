@@ -135,6 +135,7 @@ pub fn control_plane(forbidden: &'static [&'static str]) -> Fake {
             "batchendpoints",
             "deployments",
             "datastores",
+            "jobs",
             "roledefinitions",
             "roleassignments",
         ];

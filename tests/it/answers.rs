@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::messages::tried;
 use crate::support::instance::{Seen, ok};
 use crate::support::played::{Link, play};
 use crate::support::raw::Answer;
@@ -172,6 +173,7 @@ async fn unsound_answers_are_502_and_end_their_connection() {
     }
     let counted = stand.metric("scoregate_security_upstream_protocol{reason=\"head\"}").await;
     assert!(counted >= 40.0, "{counted}");
+    tried("unsound answers to POST and GET, each asked for once", cases.len() * 2);
     stand.stop().await;
 }
 
@@ -223,6 +225,7 @@ async fn a_cut_answer_is_passed_on_as_cut() {
     }
     let counted = stand.metric("scoregate_security_upstream_protocol{reason=\"body\"}").await;
     assert!(counted >= 8.0, "{counted}");
+    tried("answers that were cut, each asked for once", cases.len());
     stand.stop().await;
 }
 
@@ -339,6 +342,7 @@ async fn sound_answers_pass_and_nothing_behind_them_is_an_answer() {
         let ends = *close || raw.contains("close") || raw.contains("poison") || raw.ends_with('x');
         assert_eq!(next == first, !ends, "{case}: connection {first}, then {next}");
     }
+    tried("sound answers, and whether the instance saw its connection again", SOUND.len());
     stand.stop().await;
 }
 
@@ -356,6 +360,7 @@ async fn what_concerns_the_instance_s_connection_stays_there() {
         "x-request-id: evil-42",
         "x-ms-request-id: evil-42\r\nx-ms-request-id: evil-42",
         "azureml-model-deployment: evil-42",
+        "ms-azureml-model-error-reason: evil-42\r\nms-azureml-model-error-statuscode: evil-42",
     ];
     let cases: Vec<Case> = evil
         .iter()
@@ -379,6 +384,7 @@ async fn what_concerns_the_instance_s_connection_stays_there() {
         }
         client.right(fields, number, &blue).await;
     }
+    tried("answers with fields of the connection", evil.len());
     stand.stop().await;
 }
 
@@ -418,6 +424,7 @@ async fn a_request_is_sent_again_only_if_nothing_of_it_was_done() {
         failures.store(0, Ordering::SeqCst);
     }
     assert!(stand.metric("scoregate_retries_total{").await >= 5.0);
+    tried("answers that never began, as often asked for as may be", 6);
     stand.stop().await;
 }
 
@@ -433,6 +440,7 @@ async fn a_kept_connection_that_the_instance_closed_costs_no_request() {
         assert_eq!((answer.status, answer.body), (200, body.into_bytes()), "request {number}");
     }
     assert_eq!((blue.count(), blue.connections()), (30, 30));
+    tried("closed connections, each asked for once elsewhere", 30);
     stand.stop().await;
 }
 
@@ -464,6 +472,7 @@ async fn the_model_s_own_errors_can_be_failed_dependencies() {
         }
         stand.stop().await;
     }
+    tried("statuses of a model in both manners", answers.len() * 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -480,6 +489,7 @@ async fn interim_answers_are_dropped_and_not_endless() {
         let answer = client.ask("POST", &format!("/case/{number}")).await.unwrap();
         assert_eq!((answer.status, answer.reason()), (status, reason), "{number}: {}", answer.head);
     }
+    tried("numbers of interim answers", 3);
     stand.stop().await;
 }
 
@@ -521,6 +531,7 @@ async fn an_instance_that_does_not_answer_in_time_is_408_and_its_connection_ends
         assert!(ended.expect("the request was not cancelled").is_some(), "{method}");
     }
     assert_eq!(client.ask("POST", "/fast").await.unwrap().status, 200);
+    tried("late answers, the connection ended at the instance", 4);
     stand.stop().await;
 }
 
@@ -547,6 +558,7 @@ async fn an_instance_that_is_not_there_is_502_unless_another_is() {
         assert_eq!(answer.status, 200, "request {number}: nothing was sent, so it is sent elsewhere");
     }
     assert_eq!(blue.count(), 6);
+    tried("instances that are not there", 8);
     stand.stop().await;
 }
 
@@ -576,5 +588,6 @@ async fn answers_without_a_body_by_their_nature_end_with_their_head() {
         assert!(text.ends_with("\r\n\r\n") && text.matches("\r\n\r\n").count() == 1, "{case}: {text}");
     }
     assert_eq!(blue.count(), 3);
+    tried("answers without a body", cases.len());
     stand.stop().await;
 }

@@ -1,6 +1,7 @@
 //! The control plane over its REST API: who may, what is refused, and what of it holds under load and sudden ends.
 
 mod access;
+mod batch;
 mod callers;
 mod coverage;
 mod credentials;

@@ -39,6 +39,17 @@ BODIES = {
     },
     "OnlineDeployments_Update": {"tags": {"a": "b"}, "sku": {"name": "Default", "capacity": 1}},
     "OnlineDeployments_GetLogs": {"tail": 10},
+    "BatchEndpoints_CreateOrUpdate": {"location": "local", "properties": {"authMode": "AADToken"}},
+    "BatchEndpoints_Update": {"tags": {"a": "b"}},
+    "BatchDeployments_CreateOrUpdate": {
+        "location": "local",
+        "properties": {"properties": {"scoregate.backend": BACKEND}},
+    },
+    "BatchDeployments_Update": {"tags": {"a": "b"}},
+    "Datastores_CreateOrUpdate": {
+        "properties": {"datastoreType": "AzureBlob", "accountName": "heart", "containerName": "data"}
+    },
+    "Datastores_ListSecrets": {"expirableSecret": False},
     "ModelVersions_CreateOrUpdate": ASSET,
     "EnvironmentVersions_CreateOrUpdate": ASSET,
     "RoleAssignments_Create": {"properties": {"roleDefinitionId": READER, "principalId": FACTS["principal"]}},
@@ -55,7 +66,7 @@ BODIES = {
 }
 
 FILTERS = ["atScope()", f"principalId eq '{FACTS['principal']}'", f"assignedTo('{FACTS['principal']}')", "x"]
-QUERY = {"$filter": FILTERS, "count": ["1", "1000"], "$top": ["1", "1000"], "computeType": ["Managed"]}
+QUERY = {"isDefault": ["true", "false"], "$filter": FILTERS, "count": ["1", "1000"], "$top": ["1", "1000"], "computeType": ["Managed"]}
 WRITES = {"put", "patch", "delete"}
 SUCCEEDED = set()
 
@@ -71,6 +82,10 @@ def values(method, path, name):
     """Values of a path parameter with which an operation gets as far as it can."""
     if name == "name" and "/Microsoft.Authorization/" in path:
         return [guid(path)]
+    if name == "endpoint" and "/batchEndpoints/" in path:
+        return FACTS["batch_written" if method in WRITES and path.endswith("{endpoint}") else "batch"]
+    if name == "datastore" and method in WRITES:
+        return ["fuzzed"]
     if name == "endpoint" and method in WRITES and path.endswith("{endpoint}"):
         return FACTS["written"]  # the others are to stay what they are
     return FACTS["path"].get(name, ["a", "b"])

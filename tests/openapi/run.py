@@ -31,8 +31,8 @@ INSTALLED_WITHIN = 600
 READY_WITHIN = 60
 DONE_WITHIN = 600
 API_VERSION = "2024-10-01"
-# There are no jobs, and schemathesis asks for the document itself before it counts.
-NEVER_SUCCEED = {"Jobs_Get", "Metadata_OpenApi"}
+# There are no jobs, no computes and no keys of batch endpoints, and schemathesis asks for the document itself before it counts.
+NEVER_SUCCEED = {"BatchEndpoints_ListKeys", "Computes_Get", "Jobs_Get", "Metadata_OpenApi"}
 
 
 class Failed(Exception):
@@ -189,6 +189,13 @@ def make_what_is_asked_for(client, directory):
     )
     body = {"location": facts["location"], "properties": {"authMode": "AMLToken"}}
     made = client.put(f"{workspace}/onlineEndpoints/with-token", body)
+    client.put(
+        f"{workspace}/batchEndpoints/jobs-one", {"location": facts["location"], "properties": {"authMode": "AADToken"}}
+    )
+    secrets = {"secretsType": "Sas", "sasToken": "sv=1&sig=x"}
+    store = {"datastoreType": "AzureBlob", "accountName": "heart", "containerName": "data"}
+    store["credentials"] = {"credentialsType": "Sas", "secrets": secrets}
+    client.put(f"{workspace}/datastores/inputs", {"properties": store})
     operation = made["properties"]["properties"]["AzureAsyncOperationUri"].partition("?")[0].rpartition("/")[2]
     scored = client.send("POST", facts["data_url"] + "/endpoints/my-endp1/score", "{}")[1]
     return {
@@ -196,7 +203,10 @@ def make_what_is_asked_for(client, directory):
         "principal": facts["principals"]["outsider"]["object_id"],
         # One comes from a file and cannot be written.
         "written": ["my-endp1", "fuzzed"],
+        "batch": ["jobs-one", "fuzzed-jobs"],
+        "batch_written": ["fuzzed-jobs"],
         "path": {
+            "datastore": ["inputs", "workspaceblobstore", "fuzzed"],
             "subscription": [facts["subscription_id"]],
             "resourceGroup": [facts["resource_group"]],
             "workspace": [facts["workspace"]],

@@ -57,6 +57,7 @@ def main():
 def walk(binary, only):
     # Not before the environment is known to be the right one; and processes forked for `fresh` shall not do it again.
     import aiming
+    import batch_resources
     import deployments
     import endings
     import endpoints
@@ -75,6 +76,7 @@ def walk(binary, only):
         aiming,
         endpoints,
         deployments,
+        batch_resources,
         traffic,
         scoring,
         keys,

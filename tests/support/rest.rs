@@ -266,6 +266,35 @@ pub fn deployment(endpoint_name: &str, name: &str) -> String {
     format!("{}/deployments/{name}", endpoint(endpoint_name))
 }
 
+/// The id of a batch endpoint of the usual workspace.
+pub fn batch_endpoint(name: &str) -> String {
+    format!("{}/batchEndpoints/{name}", workspace("default"))
+}
+
+/// The id of one of its deployments.
+pub fn batch_deployment(endpoint_name: &str, name: &str) -> String {
+    format!("{}/deployments/{name}", batch_endpoint(endpoint_name))
+}
+
+/// The id of a data store of the usual workspace.
+pub fn datastore(name: &str) -> String {
+    format!("{}/datastores/{name}", workspace("default"))
+}
+
+/// The body of a batch endpoint with this default.
+pub fn batch_endpoint_body(default: Option<&str>) -> Value {
+    serde_json::json!({
+        "location": "local",
+        "properties": {"authMode": "aadToken", "defaults": {"deploymentName": default}},
+    })
+}
+
+/// The body of a batch deployment at these instances.
+pub fn batch_deployment_body(urls: &[&str]) -> Value {
+    let backend = serde_json::json!({ "urls": urls }).to_string();
+    serde_json::json!({"location": "local", "properties": {"properties": {"scoregate.backend": backend}}})
+}
+
 /// The id of a role assignment at a scope; the root is the empty one.
 pub fn grant_id(scope: &str, id: Uuid) -> String {
     format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{id}")

@@ -6,7 +6,7 @@ use crate::model::scope::WorkspaceRef;
 use crate::model::workspace::Workspace;
 use crate::resources::Directory;
 use crate::store::chain::Chain;
-use crate::store::{Batch, SqliteStore, Store};
+use crate::store::{Batch, SqlStore, Store};
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -48,16 +48,16 @@ principal_id: 00000000-0000-0000-0000-000000000001
 scope: /
 ";
 
-async fn memory() -> SqliteStore {
-    SqliteStore::memory(Chain::new(&[7; 32])).await.unwrap()
+async fn memory() -> SqlStore {
+    SqlStore::memory(Chain::new(&[7; 32])).await.unwrap()
 }
 
-async fn commit(store: &SqliteStore, changes: Vec<Change>) {
+async fn commit(store: &SqlStore, changes: Vec<Change>) {
     let deed = Deed::of_gateway("test", "Test/write", "r", String::new());
     store.commit(Batch { changes, deed }).await.unwrap();
 }
 
-async fn apply(store: &SqliteStore, vault: &Vault, path: &Path) -> usize {
+async fn apply(store: &SqlStore, vault: &Vault, path: &Path) -> usize {
     let contents = store.contents().await.unwrap();
     let converged = converge(read(path).unwrap(), &contents, vault).unwrap();
     let count = converged.changes.len();

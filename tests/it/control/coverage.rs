@@ -10,8 +10,10 @@ use uuid::Uuid;
 use super::PATIENT;
 use crate::support::mint::{Mint, v1_issuer};
 use crate::support::raw::ask;
-use crate::support::rest::{Body, Caller, deployment_body, endpoint_body, grant_body, grant_id, role_id};
-use crate::support::rest::{group, workspace};
+use crate::support::rest::{
+    Body, Caller, batch_deployment_body, batch_endpoint_body, deployment_body, endpoint_body, grant_body,
+    grant_id, group, role_id, workspace,
+};
 use crate::support::stand::{MANAGEMENT, SUBSCRIPTION, TENANT, object_id};
 use crate::support::{Plan, Stand, until};
 
@@ -46,6 +48,14 @@ fn body(operation: &str) -> Option<Value> {
         "Workspaces_CreateOrUpdate" => json!({"location": "local", "properties": {}}),
         "OnlineEndpoints_CreateOrUpdate" => endpoint_body("AMLToken", &json!({})),
         "OnlineEndpoints_Update" | "OnlineDeployments_Update" => json!({"tags": {"seen": "yes"}}),
+        "BatchEndpoints_CreateOrUpdate" => batch_endpoint_body(None),
+        "BatchDeployments_CreateOrUpdate" => batch_deployment_body(&["http://127.0.0.1:9"]),
+        "BatchEndpoints_Update" | "BatchDeployments_Update" => json!({"tags": {"seen": "yes"}}),
+        "Datastores_CreateOrUpdate" => json!({"properties": {
+            "datastoreType": "AzureBlob", "accountName": "heart", "containerName": "data",
+            "credentials": {"credentialsType": "Sas", "secrets": {"sasToken": "sv=1&sig=x"}},
+        }}),
+        "Datastores_ListSecrets" => json!({"expirableSecret": false}),
         "OnlineEndpoints_RegenerateKeys" => json!({"keyType": "Primary"}),
         "OnlineDeployments_CreateOrUpdate" => deployment_body(&["http://127.0.0.1:9"]),
         "OnlineDeployments_GetLogs" => json!({"tail": 10}),
@@ -75,6 +85,10 @@ fn lab() -> String {
 
 fn endpoint() -> String {
     format!("{}/onlineEndpoints/cov-ep", lab())
+}
+
+fn batch() -> String {
+    format!("{}/batchEndpoints/cov-jobs", lab())
 }
 
 impl Fixture {
@@ -118,6 +132,9 @@ impl Fixture {
             (lab(), "Workspaces_CreateOrUpdate"),
             (endpoint(), "OnlineEndpoints_CreateOrUpdate"),
             (format!("{}/deployments/blue", endpoint()), "OnlineDeployments_CreateOrUpdate"),
+            (batch(), "BatchEndpoints_CreateOrUpdate"),
+            (format!("{}/deployments/blue", batch()), "BatchDeployments_CreateOrUpdate"),
+            (format!("{}/datastores/cov", lab()), "Datastores_CreateOrUpdate"),
             (format!("{}/models/cov/versions/1", lab()), "ModelVersions_CreateOrUpdate"),
             (format!("{}/environments/cov/versions/1", lab()), "EnvironmentVersions_CreateOrUpdate"),
             (role_id(&group(), ROLE), "RoleDefinitions_CreateOrUpdate"),
@@ -160,7 +177,9 @@ impl Fixture {
                 "location" => "local".to_owned(),
                 "operation" => self.operation.clone(),
                 "job" => "none".to_owned(),
+                "endpoint" if operation.starts_with("Batch") => "cov-jobs".to_owned(),
                 "endpoint" => "cov-ep".to_owned(),
+                "datastore" | "compute" => "cov".to_owned(),
                 "deployment" => "blue".to_owned(),
                 "name" => name.clone(),
                 "version" => "1".to_owned(),
@@ -280,6 +299,9 @@ async fn what_may_not_be_seen_looks_like_what_is_not_there() {
         (Method::GET, lab()),
         (Method::GET, format!("{}/onlineEndpoints", lab())),
         (Method::GET, format!("{}/models/cov/versions/1", lab())),
+        (Method::GET, batch().replace("cov-jobs", "cov-ep")),
+        (Method::GET, format!("{}/datastores", lab())),
+        (Method::POST, format!("{}/datastores/cov/listSecrets", lab())),
     ] {
         let mut told = Vec::new();
         for path in [path.clone(), path.replace("cov-ep", "cov-no").replace("/lab", "/lob")] {
