@@ -403,7 +403,8 @@ mod tests {
                 json!({"referenceType": "OutputPath", "jobId": "j", "path": "p"}),
             ),
         ] {
-            let body = json!({"properties": {"model": given, "properties": {"scoregate.backend": BACKEND}}});
+            let body = json!({"properties": {"model": given, "resources": {"instanceCount": 2},
+                "properties": {"scoregate.backend": BACKEND}}});
             let found = read_body(&body).unwrap();
             assert_eq!(found.serving.workload.model.as_ref(), Some(&kept));
             // Written out, the number of instances is one that somebody asked for.
