@@ -20,6 +20,12 @@ impl Burst {
         self.count <= limit
     }
 
+    /// How many more may happen.
+    pub(super) fn left(&self, now: u64, limit: u32) -> u32 {
+        let is_over = now.saturating_sub(self.since) >= WINDOW;
+        if is_over { limit } else { limit.saturating_sub(self.count) }
+    }
+
     /// Takes so many back.
     pub(super) fn earn(&mut self, less: u32) {
         self.count = self.count.saturating_sub(less);

@@ -325,6 +325,8 @@ async fn targets_that_are_no_plain_path_are_refused() {
 }
 
 const PATHS: &[(&str, &str, u16)] = &[
+    ("dots with more bytes than they need", "GET {ep}/%c0%ae%c0%ae/score HTTP/1.1\r\n{auth}\r\n", 400),
+    ("a slash with more bytes than it needs", "GET {ep}/..%c0%afscore HTTP/1.1\r\n{auth}\r\n", 400),
     ("dot segment", "GET {ep}/./score HTTP/1.1\r\n{auth}\r\n", 400),
     ("dot segment at the end", "GET {ep}/. HTTP/1.1\r\n{auth}\r\n", 400),
     ("two dots", "GET {ep}/../my-ep/score HTTP/1.1\r\n{auth}\r\n", 400),
