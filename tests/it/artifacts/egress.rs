@@ -177,6 +177,11 @@ const HOSTILE: &[&str] = &[
     "http://example.com:{P}/f.csv",
     "http://data.example.com.evil.net:{P}/f.csv",
     "http://evil-data.example.com:{P}/f.csv",
+    "https://example.com:{P}/f.csv",
+    "https://data.example.com.evil.net:{P}/f.csv",
+    "https://evil-data.example.com:{P}/f.csv",
+    "https://localhost:{P}/f.csv",
+    "https://inside.data.example.com:{P}/f.csv",
     // Who is the host?
     "http://data.example.com@127.0.0.1:{P}/f.csv",
     "http://data.example.com:80@127.0.0.1:{P}/f.csv",
@@ -236,7 +241,7 @@ async fn nobody_gets_where_nobody_is_let() {
         }
     }
     assert_eq!((caught(&traps), public.count()), (0, 0));
-    for reason in ["literal", "address", "host", "port"] {
+    for reason in ["literal", "address", "host", "scheme", "port"] {
         assert!(desk.denied(reason) > 0, "{reason} is counted");
     }
     // The traps are there, and the way is open to whom it is open.
@@ -291,7 +296,7 @@ async fn an_answer_that_leads_elsewhere_is_not_followed() {
     let (public, traps) = world(|head: &str| {
         let (path, port) = (head.split(' ').nth(1).unwrap_or_default(), head.rsplit("example.com:").next().unwrap_or_default());
         let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-        let status = path.trim_start_matches('/').get(..3).unwrap_or("302").to_owned();
+        let status = path.rsplit('/').next().and_then(|last| last.get(..3)).unwrap_or("302").to_owned();
         format!("HTTP/1.1 {status} Elsewhere\r\nlocation: http://127.0.0.1:{port}/f.csv\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
     })
     .await;
