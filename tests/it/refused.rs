@@ -132,23 +132,28 @@ fn head(stand: &Stand, method: &str, more: &str) -> String {
     )
 }
 
+/// A status, and the gateway's reason for it.
+type Told = (u16, Option<&'static str>);
+/// What happens, what the instance does, the body, what the client is told, what the instance sees.
+type Case = (&'static str, &'static [Deed], &'static str, Told, &'static [&'static str]);
+
 fn told(answer: &Answer) -> (u16, Option<&str>) {
     (answer.status, answer.reason())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_was_not_processed_is_sent_once_more() {
-    const BROKEN: (u16, Option<&str>) = (502, Some("connection_broken"));
-    const GOOD: (u16, Option<&str>) = (200, None);
-    let long = "a body of more than sixteen bytes";
-    let cases: &[(&str, &'static [Deed], &str, (u16, Option<&str>), &[&str])] = &[
+    const BROKEN: Told = (502, Some("connection_broken"));
+    const GOOD: Told = (200, None);
+    const LONG: &str = "a body of more than sixteen bytes";
+    const CASES: &[Case] = &[
         ("nothing is refused", &[], "{}", GOOD, &["{}"]),
         ("refused by its head", &[ResetHead(REFUSED_STREAM)], "{}", GOOD, &["…", "{}"]),
         ("refused with its body", &[Reset(REFUSED_STREAM)], "{\"a\":1}", GOOD, &["{\"a\":1}", "{\"a\":1}"]),
         ("refused without a body", &[Reset(REFUSED_STREAM)], "", GOOD, &["", ""]),
         ("refused twice", &[Reset(REFUSED_STREAM), Reset(REFUSED_STREAM)], "{}", GOOD, &["{}", "{}", "{}"]),
         ("refused three times", &[Reset(REFUSED_STREAM); 3], "{}", BROKEN, &["{}", "{}", "{}"]),
-        ("more than is kept, with its body", &[Reset(REFUSED_STREAM)], long, BROKEN, &[long]),
+        ("more than is kept, with its body", &[Reset(REFUSED_STREAM)], LONG, BROKEN, &[LONG]),
         ("left without it", &[LeaveWithout], "{}", GOOD, &["{}", "{}"]),
         ("left and refused", &[LeaveWithout, Reset(REFUSED_STREAM)], "{}", GOOD, &["{}", "{}", "{}"]),
         // Anything else may have been processed.
@@ -158,7 +163,7 @@ async fn a_request_that_was_not_processed_is_sent_once_more() {
         ("an error of its own", &[Reset(2)], "{}", BROKEN, &["{}"]),
         ("calmed", &[Reset(ENHANCE_YOUR_CALM)], "", BROKEN, &[""]),
     ];
-    for (case, deeds, body, expected, seen) in cases {
+    for (case, deeds, body, expected, seen) in CASES {
         let instance = Fickle::new(deeds).await;
         let stand = stand(&instance).await;
         let mut raw = Raw::connect(stand.gateway.data).await;
