@@ -83,6 +83,8 @@ fn dev_issuer() -> DevIssuer {
         tenant: Uuid::from_u128(7),
         base_url: "https://127.0.0.1:1".into(),
         principals: vec![caller],
+        applications: Vec::new(),
+        managed: None,
         lifetime: Duration::from_hours(1),
     };
     DevIssuer::new(config, || SystemClock.unix()).unwrap()

@@ -1,6 +1,7 @@
 //! The composition: the one place where the parts are built and joined, started and stopped.
 
 mod admin;
+mod batch;
 mod certificate;
 mod control_plane;
 mod data_plane;

@@ -12,6 +12,8 @@ pub mod deployment;
 pub mod endpoint;
 pub mod envelope;
 pub mod extension;
+pub mod invocation;
+pub mod job;
 pub mod mirror;
 pub mod resource;
 pub mod role;

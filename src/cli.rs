@@ -3,13 +3,17 @@
 mod apply;
 mod audit;
 mod auth;
+mod batch_deployment;
+mod batch_endpoint;
 mod client;
 mod config;
 mod context;
 mod credential;
+mod datastore;
 mod deployment;
 mod edit;
 mod endpoint;
+mod exec_instance;
 mod export;
 mod failure;
 #[cfg(test)]
@@ -17,6 +21,7 @@ mod fake;
 mod file;
 mod http;
 mod invoke;
+mod job;
 mod login;
 mod mirror;
 mod output;
@@ -52,6 +57,7 @@ const USAGE: u8 = 2;
 Against a running gateway (SCOREGATE_SERVER and SCOREGATE_CA_FILE say which):
   scoregate login                          become somebody; programs set AZURE_CLIENT_ID and its kin instead
   scoregate role assignment create --assignee OBJECT_ID --role \"AzureML Data Scientist\" -g default
+  scoregate batch-endpoint invoke -n heart --input azureml://datastores/workspaceblobstore/paths/in --stream
   scoregate auth why REQUEST_ID            why a scoring request was refused, and the command that grants it
 
 Exit codes: 0 done, 1 failed, 2 not understood, 3 not found.")]
@@ -86,6 +92,14 @@ enum Command {
     OnlineEndpoint(Remote<endpoint::Endpoint>),
     /// Make, change, show and delete the deployments behind an endpoint
     OnlineDeployment(Remote<deployment::Deployment>),
+    /// Make, change, show, invoke and delete batch endpoints
+    BatchEndpoint(Remote<batch_endpoint::BatchEndpoint>),
+    /// Make, change, show and delete the deployments behind a batch endpoint
+    BatchDeployment(Remote<batch_deployment::BatchDeployment>),
+    /// Show, list, follow and stop batch jobs
+    Job(Remote<job::Job>),
+    /// Make, show and delete the data stores that jobs read and write
+    Datastore(Remote<datastore::Datastore>),
     /// Make the workspace as files describe it: shows what differs, checks it, changes it
     Apply(Remote<apply::Apply>),
     /// Write the workspace's endpoints and deployments in the form that `apply` reads
@@ -101,6 +115,9 @@ enum Command {
     Login(Remote<login::Login>),
     /// Forget every login that is kept on this machine
     Logout,
+    /// Become an instance that ends with the gateway; the gateway calls this itself
+    #[command(hide = true)]
+    ExecInstance(exec_instance::ExecInstance),
     /// Print a script that completes commands in a shell
     #[command(after_help = "Examples:
   source <(scoregate completion bash)
@@ -177,12 +194,21 @@ pub fn main() -> ExitCode {
         Command::OnlineDeployment(Remote { what, common }) => {
             run(&common, async |context| what.run(context).await)
         }
+        Command::BatchEndpoint(Remote { what, common }) => {
+            run(&common, async |context| what.run(context).await)
+        }
+        Command::BatchDeployment(Remote { what, common }) => {
+            run(&common, async |context| what.run(context).await)
+        }
+        Command::Datastore(Remote { what, common }) => run(&common, async |context| what.run(context).await),
+        Command::Job(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Apply(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Export(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Role(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Auth(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Login(Remote { what, common }) => run(&common, async |context| what.run(context).await),
         Command::Logout => login::logout(&Env::of_process()),
+        Command::ExecInstance(what) => what.run(),
         Command::Completion { shell } => completion(shell),
     }
 }

@@ -20,6 +20,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
+use crate::batch::Desk;
 use crate::gate::failures::Failures;
 use crate::identity::token::TokenVerifier;
 use crate::operations::Operations;
@@ -45,6 +46,8 @@ pub struct Addresses {
 pub struct Control {
     /// What can be done.
     pub operations: Arc<Operations>,
+    /// Keeps batch jobs.
+    pub desk: Arc<Desk>,
     /// Judges tokens for managing.
     pub tokens: TokenVerifier,
     /// Addresses that fail too often.

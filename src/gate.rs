@@ -8,6 +8,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod failures;
 pub mod fault;
+pub mod jobs;
 pub mod matching;
 
 use std::sync::Arc;

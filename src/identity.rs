@@ -1,7 +1,8 @@
 //! Who is calling: from a header to a [`caller::Caller`], or to the reason why not.
 //!
 //! [`credential`] reads the one place where a credential may be. [`token`] judges tokens by the keys that
-//! [`keys`] holds for each issuer; [`endpoint_key`] compares keys. Nothing here decides what a caller may do.
+//! [`keys`] holds for each issuer; [`endpoint_key`] compares keys; [`on_behalf_of`] gets tokens
+//! in a caller's name. Nothing here decides what a caller may do.
 
 pub mod aml_token;
 pub mod caller;
@@ -16,6 +17,7 @@ pub mod jwks;
 pub mod jws;
 pub mod keys;
 mod memory;
+pub mod on_behalf_of;
 pub mod secret_file;
 pub mod store_credential;
 pub mod token;

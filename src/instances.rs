@@ -12,4 +12,5 @@ mod roster;
 mod ward;
 
 pub use keeper::Keeper;
+pub use process::become_program;
 pub use roster::{InstanceState, Roster};

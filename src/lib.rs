@@ -10,14 +10,15 @@
 //! | 3 | [`identity`], [`store`] | who calls; what is kept |
 //! | 4 | [`telemetry`], [`arm`] | what the gateway says about itself; the shapes of Azure Resource Manager |
 //! | 5 | [`mirror`] | what copies of requests need: bodies kept, answers compared, counts |
-//! | 6 | [`net`], [`upstream`], [`resources`] | the way in; the way to instances; resources as files |
+//! | 6 | [`net`], [`upstream`], [`resources`], [`artifacts`] | the way in; the way to instances; resources as files; what batch jobs read and write |
 //! | 7 | [`routing`] | the snapshot: everything that a request needs, in tables |
 //! | 8 | [`gate`], [`publish`] | the decision about a request; from the store to the snapshot |
 //! | 9 | [`proxy`], [`operations`] | a scoring request's whole way; what can be done to resources |
-//! | 10 | [`control`] | the REST API over the operations |
-//! | 11 | [`app`] | the composition |
-//! | 12 | [`dev`] | a gateway with all its surroundings, for trying |
-//! | 13 | [`cli`] | the command line |
+//! | 10 | [`batch`] | jobs: taken in, led, scored, put together |
+//! | 11 | [`control`] | the REST API over the operations |
+//! | 12 | [`app`] | the composition |
+//! | 13 | [`dev`] | a gateway with all its surroundings, for trying |
+//! | 14 | [`cli`] | the command line |
 //!
 //! To follow a scoring request, begin at [`proxy`]; ARCHITECTURE.md walks through it file by file.
 
@@ -33,6 +34,8 @@
 
 pub mod app;
 pub mod arm;
+pub mod artifacts;
+pub mod batch;
 pub mod cli;
 pub mod clock;
 pub mod control;

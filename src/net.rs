@@ -4,6 +4,7 @@
 //! [`frames`] (HTTP/2) find beyond doubt.
 
 pub mod address;
+mod burst;
 pub mod conn;
 pub mod frames;
 pub mod framing;

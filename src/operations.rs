@@ -18,7 +18,6 @@ mod refusal;
 mod roles;
 mod workspace;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::{Clock, rfc3339};
@@ -32,7 +31,8 @@ use crate::model::role::{PrincipalId, RoleAssignment};
 use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::publish::{PublishError, Publisher};
-use crate::settings::{Instances, Limits};
+use crate::settings::{Batch as Storage, Instances, Limits};
+use crate::store::jobs::JobStore;
 use crate::store::{Batch, Change, Committed, Expect, Manager, Revision, Store, StoreError, Stored};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
@@ -49,6 +49,8 @@ pub struct Operations {
     pub publisher: Arc<Publisher>,
     /// Where resources are kept.
     pub store: Arc<dyn Store>,
+    /// Where batch jobs are kept.
+    pub jobs: Arc<dyn JobStore>,
     /// Opens and seals keys.
     pub vault: Arc<Vault>,
     /// The wall clock.
@@ -65,8 +67,8 @@ pub struct Operations {
     pub rotating: Arc<tokio::sync::Mutex<()>>,
     /// What deployments made by callers may use of this machine.
     pub instances: Instances,
-    /// Directories that data stores made by callers may be in.
-    pub directories: Vec<PathBuf>,
+    /// Directories of this machine that data stores made by callers may be in.
+    pub storage: Storage,
     /// Knows the processes of deployments.
     pub roster: Roster,
     /// Refusals by principal, so that nobody fills the audit with them.
@@ -132,6 +134,11 @@ impl Operations {
     async fn commit(&self, granted: &Granted, changes: Vec<Change>) -> Result<Committed, Refusal> {
         let deed = self.deed(granted, Outcome::Done);
         Ok(self.publisher.commit(Batch { changes, deed }).await?)
+    }
+
+    /// Records a granted operation that changes no resource.
+    pub async fn record_done(&self, granted: &Granted) -> Result<(), Refusal> {
+        self.commit(granted, Vec::new()).await.map(|_| ())
     }
 
     /// Writes one resource as its owner by the API, or leaves it with the files that it came from.

@@ -7,6 +7,7 @@ mod cors;
 mod dispatch;
 mod grpc;
 pub mod headers;
+pub mod jobs;
 mod mirror;
 mod pipeline;
 pub mod receive;
@@ -14,7 +15,9 @@ mod relay;
 mod respond;
 mod tunnel;
 mod websocket;
+mod work;
 pub mod worker;
 
 pub use mirror::Mirroring;
 pub use pipeline::{Pipeline, Rules};
+pub use work::{Work, Worked};

@@ -7,6 +7,7 @@
 
 pub mod builtin;
 mod decide;
+pub mod job;
 mod pattern;
 mod policy;
 pub mod reference;

@@ -9,6 +9,7 @@ mod document;
 mod kind;
 pub mod written;
 
+pub use batch::RULES as BATCH_RULES;
 pub use converge::{ConvergeError, Converged, converge};
 pub use datastore::DatastoreDocument;
 pub use directory::{Directory, Fingerprint};

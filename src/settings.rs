@@ -1,10 +1,13 @@
 //! The configuration file, read strictly into typed values: every mistake is told at once, with its place.
 
+mod batch;
 mod control_plane;
 mod data_plane;
 mod identity;
 mod limits;
+mod on_behalf_of;
 mod restart;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,10 +18,13 @@ use crate::model::scope::{Scope, WorkspaceRef};
 use crate::model::workspace::Workspace;
 use crate::rbac::ManagementGroups;
 
+pub use batch::{Batch, HostPattern};
 pub use control_plane::ControlPlane;
 pub use data_plane::{ClientCertificates, DataPlane, Layout, ModelErrors, TlsFiles, Unauthorized};
 pub use identity::{Entra, Identity, OidcIssuer};
 pub use limits::Limits;
+pub use on_behalf_of::OnBehalfOf;
+pub use store::{PostgresUrl, StoreUrl};
 
 /// Variables with this prefix override fields: `SCOREGATE__DATA_PLANE__LISTEN`.
 const ENV_PREFIX: &str = "SCOREGATE";
@@ -32,8 +38,10 @@ pub struct Settings {
     pub control_plane: ControlPlane,
     /// The listener for operators: health and metrics.
     pub admin: SocketAddr,
-    /// Where resources are kept.
+    /// Where resources and jobs are kept.
     pub store: StoreUrl,
+    /// Where a gateway with a PostgreSQL store keeps what is its own; see [`Settings::directory`].
+    pub data_directory: PathBuf,
     /// The key that endpoint keys are encrypted with; beside the store if not set.
     pub master_key: Option<PathBuf>,
     /// Whose tokens are accepted.
@@ -48,6 +56,8 @@ pub struct Settings {
     pub resources: Option<PathBuf>,
     /// What deployments made through the API may use of this machine.
     pub instances: Instances,
+    /// What batch jobs may reach.
+    pub batch: Batch,
     /// Bounds on everything.
     pub limits: Limits,
     /// What is logged.
@@ -55,12 +65,14 @@ pub struct Settings {
 }
 
 /// What deployments made through the API may use of the gateway's machine: nothing, unless it is listed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instances {
     /// PEM files that they may name.
     pub files: Vec<PathBuf>,
     /// Programs that they may run; `*` for any.
     pub programs: Vec<String>,
+    /// The binary that becomes local instances. Not for operators: it is this one, whatever became of its file.
+    pub helper: PathBuf,
 }
 
 /// What is logged.
@@ -72,48 +84,17 @@ pub struct Logs {
     pub access: bool,
 }
 
-/// Where resources are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// A SQLite file.
-    Sqlite(PathBuf),
-    /// Nowhere: everything is gone at exit.
-    Memory,
-}
-
-impl std::fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StoreUrl::Sqlite(file) => write!(f, "the store {}", file.display()),
-            StoreUrl::Memory => f.write_str("the store in memory"),
-        }
-    }
-}
-
-impl StoreUrl {
-    /// The directory for what belongs beside the store: the master key, the issuers' last good keys.
+impl Settings {
+    /// Where the gateway keeps what is its own: the master key, its authority, the issuers' last good keys. Beside a
+    /// SQLite file; nowhere with a store in memory.
     pub fn directory(&self) -> Option<&Path> {
-        match self {
+        match &self.store {
             StoreUrl::Sqlite(file) => file.parent(),
+            StoreUrl::Postgres(_) => Some(&self.data_directory),
             StoreUrl::Memory => None,
         }
     }
 
-    fn read(text: &str) -> Result<StoreUrl, String> {
-        match text {
-            "memory" => Ok(StoreUrl::Memory),
-            text if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
-                Err("PostgreSQL is not supported by this version; use sqlite:///path/to/file.db".to_owned())
-            }
-            text => match text.strip_prefix("sqlite://") {
-                Some(path) if !path.is_empty() && !path.ends_with('/') => Ok(StoreUrl::Sqlite(path.into())),
-                _ => Err(format!("`{text}` is not a store; use sqlite:///path/to/file.db or memory")),
-            },
-        }
-    }
-}
-
-impl Settings {
     /// Reads a configuration file and the environment's overrides.
     pub fn load(file: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Settings, Mistakes> {
         let name = file.display().to_string();
@@ -165,13 +146,20 @@ impl Settings {
                 f.value("listen", "Address and port; port 0 takes any free one. Needs a restart.")
                     .or(SocketAddr::from(([127, 0, 0, 1], 9090)))
             });
-        let store = Self::read_store(form, base);
+        let store = StoreUrl::read(form, base);
+        let data_directory = Self::read_directory(form, base, &store);
         let master_key = form.section("master_key", "The key that encrypts endpoint keys at rest.", |f| {
             let file = f.value::<PathBuf>(
                 "file",
-                "32 bytes as base64, mode 0600. Made beside the store if it is not set. Needs a restart.",
+                "32 bytes as base64, mode 0600. Made beside a SQLite file if it is not set; gateways that share a PostgreSQL store share this key too. Needs a restart.",
             );
-            file.optional().map(|file| base.join(file))
+            let file = match &store {
+                StoreUrl::Postgres(_) => {
+                    file.required("head -c 32 /dev/urandom | base64 > master.key; chmod 600 master.key; every gateway of this PostgreSQL store needs the same one")
+                }
+                StoreUrl::Sqlite(_) | StoreUrl::Memory => file.optional(),
+            };
+            file.map(|file| base.join(file))
         });
         let identity = form.section("identity", "Whose tokens are accepted.", |f| Identity::read(f, base));
         let workspaces = Self::read_workspaces(form);
@@ -194,8 +182,11 @@ impl Settings {
             Instances {
                 files: files.unwrap_or_default().into_iter().map(|file| base.join(file)).collect(),
                 programs: programs.unwrap_or_default(),
+                helper: PathBuf::from("/proc/self/exe"),
             }
         });
+        let doc = "What batch jobs may reach besides the data stores of their workspace: nothing, unless it is listed.";
+        let batch = form.section("batch", doc, |f| Batch::read(f, base));
         let limits = form.section("limits", "Bounds; none can be switched off.", Limits::read);
         let logs = form.section("logs", "What is logged, as JSON lines on standard output.", |f| Logs {
             level: f
@@ -209,6 +200,7 @@ impl Settings {
             control_plane,
             admin,
             store,
+            data_directory,
             master_key,
             identity,
             workspaces,
@@ -216,24 +208,23 @@ impl Settings {
             owners,
             resources,
             instances,
+            batch,
             limits,
             logs,
         }
     }
 
-    fn read_store(form: &Form<'_>, base: &Path) -> StoreUrl {
-        let doc = "Where resources are kept: sqlite:///path/to/file.db (a relative path has two slashes), or memory. Needs a restart.";
-        let text = form
-            .value::<String>("store", doc)
-            .or_else(|| "sqlite:///var/lib/scoregate/scoregate.db".to_owned());
-        match StoreUrl::read(&text) {
-            Ok(StoreUrl::Sqlite(file)) => StoreUrl::Sqlite(base.join(file)),
-            Ok(memory) => memory,
-            Err(problem) => {
-                form.wrong("store", problem, None);
-                StoreUrl::Memory
-            }
+    /// Reads where the gateway keeps what is its own. With a file that is the file's directory.
+    fn read_directory(form: &Form<'_>, base: &Path, store: &StoreUrl) -> PathBuf {
+        let doc = "Where a gateway keeps what is its own: its control plane's authority, its issuers' last good keys. \
+                   Only with a PostgreSQL store; a SQLite file's directory serves that too. Needs a restart.";
+        let directory = form.value::<PathBuf>("data_directory", doc).optional();
+        if directory.is_some() && !matches!(store, StoreUrl::Postgres(_)) {
+            let problem =
+                "is only for a PostgreSQL store; a gateway keeps what is its own beside a SQLite file";
+            form.wrong("data_directory", problem, Some("take it out"));
         }
+        directory.map_or_else(|| store::DIRECTORY.into(), |directory| base.join(directory))
     }
 
     fn read_workspaces(form: &Form<'_>) -> Vec<Workspace> {

@@ -6,9 +6,8 @@ pub mod chain;
 mod conformance;
 mod contents;
 pub mod jobs;
-mod sqlite;
+mod sql;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,7 +19,7 @@ use crate::model::resource::Resource;
 use crate::model::scope::Scope;
 
 pub use contents::{Contents, Delta};
-pub use sqlite::SqliteStore;
+pub use sql::{Bounds, SqlStore};
 
 /// The number of a state of the store; goes up with every batch.
 pub type Revision = u64;
@@ -140,13 +139,23 @@ pub enum StoreError {
         why: String,
     },
     /// It cannot be opened.
-    #[error("store {}: {why}", file.display())]
+    #[error("store {place}: {why}")]
     Open {
-        /// The file.
-        file: PathBuf,
+        /// The file, or the address without what opens it.
+        place: String,
         /// What is wrong, and what to do.
         why: String,
     },
+}
+
+impl StoreError {
+    /// The same of a store that is being opened.
+    fn at(self, place: String) -> StoreError {
+        match self {
+            StoreError::Unavailable(why) => StoreError::Open { place, why },
+            other => other,
+        }
+    }
 }
 
 /// An audit record as it is kept: its text and the hash that chains it to the one before.

@@ -11,6 +11,7 @@ mod instance;
 mod outlier;
 mod pool;
 mod reach;
+mod replay;
 mod standing;
 mod tls;
 
@@ -21,4 +22,5 @@ pub use fleet::{Fleet, FleetRules, Members, NoPlace};
 pub use instance::{ExchangeError, Instance, Lease};
 pub use pool::Bounds;
 pub use reach::Reach;
+pub use replay::Replay;
 pub use standing::Out;

@@ -18,6 +18,7 @@ macro_rules! targets {
 targets!(
     answer,
     authority,
+    batch_uri,
     control_body,
     discovery,
     document,

@@ -114,5 +114,6 @@ pub fn identity() -> Identity {
         clock_skew: Duration::from_secs(60),
         max_token_lifetime: Duration::from_secs(24 * 3600),
         directory: None,
+        on_behalf_of: None,
     }
 }

@@ -120,6 +120,7 @@ fn protocol() -> Protocol {
         proxies: Vec::new(),
         handshake: limits.tls_handshake,
         head: self::limits(),
+        small_chunks: 10_000,
         times: ConnTimes {
             header: limits.header_time,
             idle: limits.idle_connection,
@@ -131,7 +132,11 @@ fn protocol() -> Protocol {
         pending_resets: limits.http2_pending_resets,
         client_errors: limits.http2_client_errors,
         frames: FrameLimits { resets: 16, errors: 8, control: 64, continuations: 4 },
-        frame_counts: FrameCounts { abuse: METRICS.h2_abuse.clone(), malformed: METRICS.bad_request.clone() },
+        frame_counts: FrameCounts {
+            abuse: METRICS.h2_abuse.clone(),
+            malformed: METRICS.bad_request.clone(),
+            limit: METRICS.limit.clone(),
+        },
         slow_client: METRICS.slow_client.clone(),
         proxy_refused: METRICS.proxy_refused.clone(),
     }

@@ -11,7 +11,7 @@ use super::data_plane::Made;
 use super::issuers::{Issuers, token_times};
 use super::serving::{Current, Serving};
 use super::state::{State, owners};
-use super::{Base, StartError};
+use super::{Base, StartError, batch};
 use crate::control::{Addresses, Bounds, Control, Places};
 use crate::gate::failures::Failures;
 use crate::identity::issuer::Plane;
@@ -74,7 +74,7 @@ pub(super) fn make(
     base: &Base,
     state: &State,
     issuers: &Issuers,
-    data: &Made,
+    (batch, data): (&batch::Made, &Made),
     addresses: Addresses,
     before: Option<&Control>,
 ) -> Arc<Control> {
@@ -83,6 +83,7 @@ pub(super) fn make(
     let operations = Arc::new(Operations {
         publisher: state.publisher.clone(),
         store: state.store.clone(),
+        jobs: state.jobs.clone(),
         vault: state.vault.clone(),
         clock: clock.clone(),
         directory: issuers.directory.clone(),
@@ -91,7 +92,7 @@ pub(super) fn make(
         workspaces: settings.workspaces.clone(),
         rotating: before.map(|control| control.operations.rotating.clone()).unwrap_or_default(),
         instances: settings.instances.clone(),
-        directories: Vec::new(),
+        storage: settings.batch.clone(),
         roster: state.keeper.roster().clone(),
         refusals: Failures::new(limits.refusals),
         owners: owners(settings),
@@ -101,6 +102,7 @@ pub(super) fn make(
     let (plane, times) = (Plane::Control, token_times(settings));
     Arc::new(Control {
         operations,
+        desk: batch.desk.clone(),
         tokens: TokenVerifier::new(&issuers.all, plane, clock.clone(), times, TOKEN_BYTES),
         failures: Failures::new(limits.failed_authentications),
         addresses,
@@ -169,7 +171,7 @@ fn own_certificates(
     address: SocketAddr,
     now: i64,
 ) -> Result<(Arc<Certificates>, String), StartError> {
-    let ca = match settings.store.directory() {
+    let ca = match settings.directory() {
         Some(directory) => {
             let ca = OwnCa::open(directory, "control-ca", now)?;
             info!(ca = %directory.join("control-ca.pem").display(), "the control plane uses its own authority; clients have to trust its certificate");

@@ -10,7 +10,7 @@ use super::certificate::Followed;
 use super::issuers::{Issuers, token_times};
 use super::serving::{Current, Ended, Serving};
 use super::state::State;
-use super::{Base, StartError};
+use super::{Base, StartError, batch};
 use crate::gate::failures::Failures;
 use crate::gate::matching;
 use crate::gate::{Counts, Gate};
@@ -23,7 +23,7 @@ use crate::net::framing::HeadLimits;
 use crate::net::guard::FrameCounts;
 use crate::net::listener::Admission;
 use crate::net::serve::Protocol;
-use crate::proxy::{Mirroring, Pipeline, Rules};
+use crate::proxy::{Mirroring, Pipeline, Rules, jobs};
 use crate::settings::{Limits, Settings};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::health::State as Part;
@@ -54,6 +54,7 @@ impl Made {
         base: &Base,
         state: &State,
         issuers: &Issuers,
+        batch: &batch::Made,
         before: Option<&Made>,
     ) -> Result<Made, StartError> {
         let settings = &base.settings;
@@ -72,6 +73,7 @@ impl Made {
             gate: gate(base, state, issuers),
             sink: Arc::new(sink),
             mirroring: Arc::new(mirroring(base, before)),
+            jobs: batch.desk.clone(),
             rules: rules(settings),
         };
         let known = before.and_then(|made| made.certificates.as_ref());
@@ -182,8 +184,10 @@ fn rules(settings: &Settings) -> Rules {
     Rules {
         head: head_limits(limits),
         body_progress: limits.body_progress,
+        replay: limits.replay_body,
         request_total: limits.request_total,
         model_errors: settings.data_plane.model_errors,
+        jobs: jobs::Bounds { body: limits.control_body, time: limits.body_progress },
         trusted_proxies: settings.data_plane.trusted_proxies.clone(),
     }
 }
@@ -204,6 +208,7 @@ fn protocol(settings: &Settings, certificates: Option<&Followed>, metrics: &Metr
         proxies: if data_plane.proxy_protocol { data_plane.trusted_proxies.clone() } else { Vec::new() },
         handshake: limits.tls_handshake,
         head: head_limits(limits),
+        small_chunks: limits.small_chunks,
         times: ConnTimes {
             header: limits.header_time,
             idle: limits.idle_connection,
@@ -220,7 +225,11 @@ fn protocol(settings: &Settings, certificates: Option<&Followed>, metrics: &Metr
             control: limits.http2_control_frames,
             continuations: limits.http2_continuations,
         },
-        frame_counts: FrameCounts { abuse: metrics.h2_abuse.clone(), malformed: metrics.bad_request.clone() },
+        frame_counts: FrameCounts {
+            abuse: metrics.h2_abuse.clone(),
+            malformed: metrics.bad_request.clone(),
+            limit: metrics.limit.clone(),
+        },
         slow_client: metrics.slow_client.clone(),
         proxy_refused: metrics.proxy_refused.clone(),
     }

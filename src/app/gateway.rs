@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::admin::Admin;
+use super::batch::BatchPlane;
 use super::control_plane::{self, ControlPlane};
 use super::data_plane::DataPlane;
 use super::generation::{Generation, Listening};
@@ -49,6 +50,7 @@ pub struct Gateway {
     pub(super) issuers: Arc<ArcSwap<Issuers>>,
     pub(super) data_plane: DataPlane,
     pub(super) control_plane: ControlPlane,
+    pub(super) batch_plane: BatchPlane,
     pub(super) in_force: Mutex<Generation>,
     ended: Vec<Ended>,
 }
@@ -78,6 +80,7 @@ impl Gateway {
         let (data_plane, ended) = DataPlane::start(&base, &first.data, bound)?;
         let listener = control_plane::Listener { address: control, sockets };
         let control_plane = ControlPlane::start(&base, &first.control, &first.data.protocol, listener)?;
+        let batch_plane = BatchPlane::start(&base, &state, &first.batch, &first.data.pipeline)?;
         first.begin(&base, &state);
         let issuers = Arc::new(ArcSwap::new(issuers));
         let looked_at = Admin {
@@ -103,6 +106,7 @@ impl Gateway {
             issuers,
             data_plane,
             control_plane,
+            batch_plane,
             in_force: Mutex::new(first),
             ended,
         })
@@ -135,6 +139,7 @@ impl Gateway {
         self.base.health.set("data plane", Part::Failing("draining".to_owned()));
         let End { drain, cut } = &self.base.end;
         drain.cancel();
+        self.batch_plane.stop().await;
         let ended = async {
             for ended in self.ended {
                 // An error means that the thread is gone, which is what is waited for.

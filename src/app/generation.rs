@@ -8,7 +8,7 @@ use super::data_plane::Made;
 use super::issuers::Issuers;
 use super::state::State;
 use super::tasks::Group;
-use super::{Base, StartError, control_plane};
+use super::{Base, StartError, batch, control_plane};
 use crate::control::Control;
 use crate::model::workspace::Workspace;
 use crate::settings::Settings;
@@ -18,6 +18,7 @@ use crate::settings::Settings;
 pub(super) struct Generation {
     pub(super) settings: Arc<Settings>,
     pub(super) issuers: Arc<Issuers>,
+    pub(super) batch: batch::Made,
     pub(super) data: Made,
     pub(super) control: Arc<Control>,
     /// Follows the resources directory.
@@ -43,13 +44,15 @@ impl Generation {
         before: Option<&Generation>,
     ) -> Result<Generation, StartError> {
         let settings = base.settings.clone();
-        let data = Made::of(base, state, &issuers, before.map(|generation| &generation.data))?;
+        let batch = batch::Made::of(base, state, &issuers)?;
+        let known = before.map(|generation| &generation.data);
+        let data = Made::of(base, state, &issuers, &batch, known)?;
         let addresses = control_plane::addresses(&settings, listening.control_url.clone(), listening.data);
         let known = before.map(|generation| &*generation.control);
-        let control = control_plane::make(base, state, &issuers, &data, addresses, known);
+        let control = control_plane::make(base, state, &issuers, (&batch, &data), addresses, known);
         let same = before.filter(|generation| followed(&generation.settings) == followed(&settings));
         let resources = same.and_then(|generation| generation.resources.clone());
-        Ok(Generation { settings, issuers, data, control, resources, tasks: None })
+        Ok(Generation { settings, issuers, batch, data, control, resources, tasks: None })
     }
 
     /// Begins its own tasks.

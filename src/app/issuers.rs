@@ -82,7 +82,7 @@ fn made_of(settings: &Settings) -> (Identity, KeyTimes, Duration) {
 fn refresh_keys(base: &Base, issuers: &[Arc<Issuer>], tasks: &Group) -> Result<(), StartError> {
     let (settings, clock) = (&base.settings, &base.clock);
     let (_, times, _) = made_of(settings);
-    let directory: Option<PathBuf> = settings.store.directory().map(|directory| directory.join("issuers"));
+    let directory: Option<PathBuf> = settings.directory().map(|directory| directory.join("issuers"));
     for issuer in issuers {
         let transport = match &issuer.source {
             KeySource::Discovery { transport, .. } => transport.clone(),

@@ -88,6 +88,7 @@ impl Gateway {
         // Nothing fails from here on.
         logging::change(filter);
         self.data_plane.take_up(&next.data, &base);
+        self.batch_plane.take_up(&next.batch, &next.data.pipeline);
         self.control_plane.take_up(&next.control, &next.data.protocol, &base.settings.limits);
         for gone in in_force.issuers.all.iter().filter(|issuer| !next.issuers.knows(&issuer.name)) {
             warn!(issuer = gone.name, "tokens of this issuer are accepted no more");

@@ -1,8 +1,10 @@
 //! What is kept: the store, the key that it is sealed with, and what of it is in force.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::tasks::Group;
@@ -15,26 +17,34 @@ use crate::publish::Publisher;
 use crate::rbac::builtin;
 use crate::resources::Directory;
 use crate::routing::Compiler;
-use crate::settings::{Settings, StoreUrl};
+use crate::settings::{Limits, Settings, StoreUrl};
 use crate::store::chain::Chain;
-use crate::store::{SqliteStore, Store};
+use crate::store::jobs::JobStore;
+use crate::store::{Bounds, SqlStore, Store};
 use crate::telemetry::metrics::Metrics;
 
 /// What is kept.
 #[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) store: Arc<dyn Store>,
+    /// The same store, as one of batch jobs.
+    pub(super) jobs: Arc<dyn JobStore>,
     pub(super) vault: Arc<Vault>,
     pub(super) publisher: Arc<Publisher>,
     pub(super) keeper: Arc<Keeper>,
+    /// Tells the runner of new jobs.
+    pub(super) wake: Arc<Notify>,
 }
 
 impl State {
     /// Opens the store, puts what it and the resources directory hold in force, and follows the store from then on.
     pub(super) async fn open(base: &Base) -> Result<State, StartError> {
         let settings = &base.settings;
+        make_directory(settings)?;
         let vault = Arc::new(open_vault(settings)?);
-        let store = open_store(&settings.store, &vault).await?;
+        let store = open_store(settings, &vault).await?;
+        let jobs: Arc<dyn JobStore> = store.clone();
+        let store: Arc<dyn Store> = store;
         let fingerprint = vault.fingerprint();
         if store.remember("master-key", &fingerprint).await? != fingerprint {
             anyhow::bail!(
@@ -57,9 +67,10 @@ impl State {
             let _ = publisher.converge(&directory, &vault).await;
         }
         let (cell, metrics) = (publisher.cell().clone(), base.metrics.clone());
-        let keeper = Arc::new(Keeper::new(cell, metrics, settings.limits.clone()));
+        let (limits, helper) = (settings.limits.clone(), settings.instances.helper.clone());
+        let keeper = Arc::new(Keeper::new(cell, metrics, limits, helper)?);
         base.tasks.spawn("instances", keeper.clone().run(publisher.in_force()));
-        Ok(State { store, vault, publisher, keeper })
+        Ok(State { store, jobs, vault, publisher, keeper, wake: Arc::default() })
     }
 
     /// Follows the resources directory that the settings name, until the group is dropped.
@@ -81,25 +92,39 @@ fn directory(settings: &Settings) -> Option<Directory> {
 }
 
 /// Opens the store that the settings name.
-pub async fn open_store(url: &StoreUrl, vault: &Vault) -> Result<Arc<dyn Store>, StartError> {
+pub async fn open_store(settings: &Settings, vault: &Vault) -> Result<Arc<SqlStore>, StartError> {
     let chain = Chain::new(vault.audit_key());
-    Ok(match url {
-        StoreUrl::Sqlite(file) => Arc::new(SqliteStore::open(file, chain).await?),
-        StoreUrl::Memory => Arc::new(SqliteStore::memory(chain).await?),
-    })
+    Ok(Arc::new(match &settings.store {
+        StoreUrl::Sqlite(file) => SqlStore::open(file, chain).await?,
+        StoreUrl::Postgres(url) => {
+            let Limits { store_connections, store_time, .. } = settings.limits;
+            let bounds = Bounds { connections: store_connections, patience: store_time };
+            SqlStore::connect(url, bounds, chain).await?
+        }
+        StoreUrl::Memory => SqlStore::memory(chain).await?,
+    }))
 }
 
 /// Opens the master key that the settings name, or the one beside the store.
 pub fn open_vault(settings: &Settings) -> Result<Vault, StartError> {
     if let StoreUrl::Sqlite(file) = &settings.store {
-        SqliteStore::check_place(file)?;
+        SqlStore::check_place(file)?;
     }
-    let beside = settings.store.directory().map(|directory| directory.join("master.key"));
+    let beside = settings.directory().map(|directory| directory.join("master.key"));
     Ok(match (&settings.master_key, beside) {
         (Some(file), _) => Vault::open(file, false)?,
         (None, Some(file)) => Vault::open(&file, true)?,
         (None, None) => Vault::ephemeral()?,
     })
+}
+
+/// Makes the directory for what is this gateway's own, where nothing else says that there is one.
+fn make_directory(settings: &Settings) -> Result<(), StartError> {
+    if let (StoreUrl::Postgres(_), Some(directory)) = (&settings.store, settings.directory()) {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.with_context(|| format!("`data_directory` {} cannot be made", directory.display()))?;
+    }
+    Ok(())
 }
 
 /// The grants that the settings make.

@@ -55,7 +55,7 @@ fn read(config: &Path, mut each: impl FnMut(&str, &str)) -> Result<Result<Whole,
     let runtime = runtime.map_err(|error| failed(&error.into()))?;
     runtime.block_on(async {
         let vault = open_vault(&settings).map_err(|error| failed(&error))?;
-        let store = open_store(&settings.store, &vault).await.map_err(|error| failed(&error))?;
+        let store = open_store(&settings, &vault).await.map_err(|error| failed(&error))?;
         Ok(Chain::new(vault.audit_key()).verify(&*store, |hash, text| each(hash, text)).await)
     })
 }

@@ -21,6 +21,8 @@ const AUTHORIZATION_VERSION: &str = "2022-04-01";
 /// The most pages of a list, and the longest wait for an operation.
 const MAX_PAGES: usize = 1_000;
 const MAX_POLLS: usize = 1_000;
+/// How long before its end a token is replaced, in seconds.
+const MARGIN: i64 = 60;
 
 /// Why the control plane did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +87,8 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    fn of(answer: &Answer) -> Refusal {
+    /// What an answer says.
+    pub fn of(answer: &Answer) -> Refusal {
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
         let mut refusal = Refusal::read(said.get("error").filter(|error| error.is_object()).unwrap_or(&said));
         refusal.status = answer.status;
@@ -165,6 +168,11 @@ impl Client {
 
     /// Gets every page of a list.
     pub async fn list(&self, path: &str) -> Result<Vec<Value>, RestError> {
+        self.list_most(path, usize::MAX).await
+    }
+
+    /// Gets the first so many of a list, and no page more than they need.
+    pub async fn list_most(&self, path: &str, most: usize) -> Result<Vec<Value>, RestError> {
         let mut url = self.url(path);
         let mut items = Vec::new();
         for _ in 0..MAX_PAGES {
@@ -172,8 +180,9 @@ impl Client {
             if let Some(Value::Array(more)) = page.get_mut("value").map(Value::take) {
                 items.extend(more);
             }
-            let Some(next) = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty())
-            else {
+            let next = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty());
+            let Some(next) = next.filter(|_| items.len() < most) else {
+                items.truncate(most);
                 return Ok(items);
             };
             url = self.own(next)?;
@@ -267,7 +276,9 @@ impl Client {
 
     async fn token(&self) -> Result<AccessToken, RestError> {
         let mut kept = self.token.lock().await;
-        if let Some(token) = &*kept {
+        // Whoever follows a job may outlive a token.
+        let soon = self.credentials.now().saturating_add(MARGIN);
+        if let Some(token) = kept.as_ref().filter(|token| token.expires.is_none_or(|end| end > soon)) {
             return Ok(token.clone());
         }
         let token = self.credentials.token(Purpose::Control).await?;

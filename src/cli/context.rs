@@ -141,7 +141,7 @@ impl Context {
             http,
             &server,
             common.token.as_ref().map(|token| token.0.as_str()),
-            SystemClock.unix(),
+            || SystemClock.unix(),
         );
         let client = Client::new(server, credentials, common.only_show_errors);
         Ok(Context { env, client, place, printer, quiet: common.only_show_errors })
@@ -152,6 +152,12 @@ impl Context {
     pub fn silent(env: Env) -> Context {
         let common = Common { output: Some(Format::None), only_show_errors: true, ..Common::default() };
         Context::new(&common, env).unwrap()
+    }
+
+    /// Whether a person watches who wants to know how far something is.
+    pub fn is_watched(&self) -> bool {
+        use std::io::IsTerminal;
+        !self.quiet && std::io::stderr().is_terminal()
     }
 
     /// Tells a person something that is no part of the answer.

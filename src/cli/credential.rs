@@ -115,7 +115,7 @@ pub struct Credentials {
     server: String,
     given: Option<Zeroizing<String>>,
     cloud: OnceCell<Cloud>,
-    now: i64,
+    now: fn() -> i64,
 }
 
 impl fmt::Debug for Credentials {
@@ -125,11 +125,16 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Credentials for this server; `given` is the token of the command line. `now` is in Unix seconds.
-    pub fn new(env: Env, http: Http, server: &str, given: Option<&str>, now: i64) -> Credentials {
+    /// Credentials for this server; `given` is the token of the command line. `now` gives Unix seconds.
+    pub fn new(env: Env, http: Http, server: &str, given: Option<&str>, now: fn() -> i64) -> Credentials {
         let given = given.map(str::to_owned).or_else(|| env.get("SCOREGATE_TOKEN").map(str::to_owned));
         let given = given.map(|token| Zeroizing::new(token.trim().trim_start_matches("Bearer ").to_owned()));
         Credentials { env, http, server: server.to_owned(), given, cloud: OnceCell::new(), now }
+    }
+
+    /// Now, in Unix seconds.
+    pub fn now(&self) -> i64 {
+        (self.now)()
     }
 
     /// What the server says about tokens for itself; asked once.

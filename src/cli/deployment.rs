@@ -17,7 +17,7 @@ use crate::arm;
 use crate::forms::Node;
 use crate::model::deployment::Deployment as Noun;
 use crate::model::workspace::Workspace;
-use crate::resources::{Document, written};
+use crate::resources::{Document, DocumentKind, written};
 
 const COLUMNS: Columns = &[
     ("Name", "name"),
@@ -221,9 +221,9 @@ impl Deployment {
 }
 
 fn noun(file: Option<&PathBuf>, node: Node, workspace: &Workspace) -> Result<Noun, Failure> {
-    match file::document(file.map(PathBuf::as_path), node, workspace)? {
+    match file::document(DocumentKind::Deployment, file.map(PathBuf::as_path), node, workspace)? {
         Document::Deployment(found) => Ok(*found),
-        _ => Err(Failure::usage("the document describes no deployment; does it name its endpoint_name?")),
+        _ => Err(Failure::usage("the document describes no deployment")),
     }
 }
 

@@ -195,6 +195,19 @@ pub fn put(node: &mut Node, key: &str, value: &Value) -> Result<(), Failure> {
     set(node, &[Step::Key(key.to_owned())], value).map_err(Failure::Usage)
 }
 
+/// Moves these fields from the top into a mapping there, in the place of what it says of them.
+pub fn move_into(node: &mut Node, keys: &[&str], section: &str) -> Result<(), Failure> {
+    let Kind::Map(entries) = &mut node.kind else { return Ok(()) };
+    let moved: Vec<(String, Node)> = entries
+        .extract_if(.., |(name, ..)| keys.contains(&name.as_str()))
+        .map(|(name, _, value)| (name, value))
+        .collect();
+    for (name, value) in moved {
+        set(node, &[Step::Key(section.to_owned()), Step::Key(name)], value).map_err(Failure::Usage)?;
+    }
+    Ok(())
+}
+
 /// Takes a field away from the top, if it is there.
 pub fn drop_field(node: &mut Node, key: &str) {
     if let Kind::Map(entries) = &mut node.kind {
@@ -297,6 +310,16 @@ mod tests {
             let error = edited(&before, &edits).unwrap_err();
             assert!(error.contains(told), "{told} is not in {error}");
         }
+    }
+
+    #[test]
+    fn fields_of_the_top_go_before_those_of_a_section() {
+        let mut moved = node(&json!({"a": 1, "b": 2, "settings": {"b": 3, "c": 4}})).unwrap();
+        move_into(&mut moved, &["a", "b", "x"], "settings").unwrap();
+        assert_eq!(moved.to_json(), json!({"settings": {"a": 1, "b": 2, "c": 4}}));
+        let mut none = node(&json!({"name": "x"})).unwrap();
+        move_into(&mut none, &["a"], "settings").unwrap();
+        assert_eq!(none.to_json(), json!({"name": "x"}));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::arm;
 use crate::forms::Node;
 use crate::model::endpoint::{AuthMode, EndpointSpec};
 use crate::model::workspace::Workspace;
-use crate::resources::{Document, written};
+use crate::resources::{Document, DocumentKind, written};
 
 /// Columns of endpoints.
 const COLUMNS: Columns = &[
@@ -256,7 +256,7 @@ fn shares(given: &[String]) -> Result<Value, Failure> {
 }
 
 fn spec(file: Option<&PathBuf>, node: Node, workspace: &Workspace) -> Result<EndpointSpec, Failure> {
-    match file::document(file.map(PathBuf::as_path), node, workspace)? {
+    match file::document(DocumentKind::Endpoint, file.map(PathBuf::as_path), node, workspace)? {
         Document::Endpoint(spec) => Ok(*spec),
         _ => Err(Failure::usage("the document describes no endpoint")),
     }

@@ -105,7 +105,7 @@ impl Fake {
         let mut all = vec![("HOME", home.as_str()), ("PATH", "/nonexistent")];
         all.extend(variables);
         let http = Http::new(Some(Path::new(&self.ca_file())), false).unwrap();
-        Credentials::new(Env::of(&all), http, &self.url, given, NOW)
+        Credentials::new(Env::of(&all), http, &self.url, given, || NOW)
     }
 
     /// Every request that came, its metadata document apart.
@@ -130,16 +130,16 @@ pub fn control_plane(forbidden: &'static [&'static str]) -> Fake {
                 |id: &str| id.strip_prefix(&format!("{key}/")).is_some_and(|rest| !rest.contains('/'));
             kept.iter().filter(|(id, _)| inside(id)).map(|(_, value)| value.clone()).collect::<Vec<Value>>()
         };
-        let is_list = [
+        let lists = [
             "onlineendpoints",
             "batchendpoints",
             "deployments",
             "datastores",
+            "jobs",
             "roledefinitions",
             "roleassignments",
-        ]
-        .iter()
-        .any(|kind| key.ends_with(&format!("/{kind}")));
+        ];
+        let is_list = lists.iter().any(|kind| key.ends_with(&format!("/{kind}")));
         match got.method.as_str() {
             "PUT" => {
                 let mut body = got.json();

@@ -7,7 +7,7 @@ use super::edit::{drop_field, told};
 use super::failure::Failure;
 use crate::forms::{Mistakes, Node, Reading, parse_all};
 use crate::model::workspace::Workspace;
-use crate::resources::{Directory, Document};
+use crate::resources::{Directory, Document, DocumentKind};
 
 /// Standard input, written as a file.
 const STDIN: &str = "-";
@@ -36,14 +36,19 @@ pub fn one(path: &Path) -> Result<Node, Failure> {
     }
 }
 
-/// What a document of a file describes.
-pub fn document(file: Option<&Path>, mut node: Node, workspace: &Workspace) -> Result<Document, Failure> {
+/// What a document of a file describes, of which the command knows the kind.
+pub fn document(
+    kind: DocumentKind,
+    file: Option<&Path>,
+    mut node: Node,
+    workspace: &Workspace,
+) -> Result<Document, Failure> {
     // Shown by `az`, read by nobody.
     drop_field(&mut node, "resourceGroup");
     let reading =
         Reading::of(&file.map_or_else(|| "command line".to_owned(), |file| file.display().to_string()));
     let base = base(file)?;
-    let found = Document::read(&reading, &node, &base, std::slice::from_ref(workspace));
+    let found = Document::read_as(Some(kind), &reading, &node, &base, std::slice::from_ref(workspace));
     Mistakes::check(reading.finish()).map_err(told)?;
     found.ok_or_else(|| Failure::usage("the document describes nothing"))
 }

@@ -1,5 +1,7 @@
 //! Endpoints and deployments between ARM's views, the nouns, and the form in which `az ml` shows them.
 
+pub mod batch;
+
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;

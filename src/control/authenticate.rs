@@ -15,13 +15,14 @@ use crate::identity::token::Rejection;
 use crate::net::address::network;
 
 impl Control {
-    /// Authenticates a request.
+    /// Authenticates a request, by a token for managing or by one for scoring.
     ///
     /// Waits only for an issuer's keys; dropping the future has no effect.
     pub(super) async fn authenticate(
         &self,
         headers: &HeaderMap,
         client: IpAddr,
+        scoring: bool,
     ) -> Result<Arc<Caller>, ApiError> {
         let token = bearer(headers).map_err(|error| {
             let (word, message) = match error {
@@ -36,7 +37,8 @@ impl Control {
             self.metrics.credential_shape.with_label_values(&[word]).inc();
             self.challenged("AuthenticationFailed", message, client)
         })?;
-        self.tokens.caller(token).await.map_err(|rejection| {
+        let tokens = if scoring { &*self.operations.scoring } else { &self.tokens };
+        tokens.caller(token).await.map_err(|rejection| {
             self.metrics.token_rejected.with_label_values(&[rejection.reason()]).inc();
             let (code, message) = match rejection {
                 Rejection::Unavailable => {

@@ -92,7 +92,7 @@ impl Call {
 
     /// The scope that the path is the id of.
     pub(super) fn target(&self) -> Result<Scope, Refusal> {
-        self.path.scope(0).ok_or_else(|| Refusal::invalid("id", "the path is no resource id"))
+        self.path.scope(0, 0).ok_or_else(|| Refusal::invalid("id", "the path is no resource id"))
     }
 
     /// A name in the path, of a type that checks it.

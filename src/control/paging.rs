@@ -10,7 +10,7 @@ use super::call::Call;
 use crate::arm::envelope::Page;
 
 /// The parameters that say where a page begins; clients of two providers call it by two names.
-const SKIP: [&str; 2] = ["$skip", "$skiptoken"];
+pub(super) const SKIP: [&str; 2] = ["$skip", "$skiptoken"];
 /// The largest page.
 const MOST: usize = 1_000;
 
@@ -63,7 +63,7 @@ impl Control {
         Ok(Page { value: page.drain(..).map(|(_, item)| show(item)).collect(), next_link })
     }
 
-    fn next_link(&self, call: &Call, token: &str) -> String {
+    pub(super) fn next_link(&self, call: &Call, token: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(call.query_without(&SKIP));
         query.append_pair("$skip", token);

@@ -7,6 +7,7 @@ pub(super) mod batch_endpoint;
 pub(super) mod datastore;
 pub(super) mod deployment;
 pub(super) mod endpoint;
+pub(super) mod job;
 pub(super) mod meta;
 pub(super) mod role;
 pub(super) mod workspace;

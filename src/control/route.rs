@@ -58,9 +58,9 @@ impl Path {
         path.split('/').filter(|segment| !segment.is_empty()).map(decode).collect::<Result<_, _>>().map(Path)
     }
 
-    /// The scope that the path is the id of, without its last `less` segments.
-    pub(super) fn scope(&self, less: usize) -> Option<Scope> {
-        let kept = self.0.get(..self.0.len().checked_sub(less)?)?;
+    /// The scope that the path is the id of, without its first and its last segments.
+    pub(super) fn scope(&self, before: usize, after: usize) -> Option<Scope> {
+        let kept = self.0.get(before..self.0.len().checked_sub(after)?)?;
         format!("/{}", kept.join("/")).parse().ok()
     }
 

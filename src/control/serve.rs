@@ -122,7 +122,8 @@ impl Control {
         }
 
         // Nobody learns what is there and what is not before he has said who he is.
-        let caller = self.authenticate(&head.headers, told.client).await?;
+        let scoring = found.as_ref().is_ok_and(|found| found.operation.scoring);
+        let caller = self.authenticate(&head.headers, told.client, scoring).await?;
         told.principal = Some(caller.object_id.to_string());
         let Matched { operation, params } = found.map_err(|why| lost(&why))?;
         let path = path.map_err(|why| lost(&why))?;
@@ -256,8 +257,9 @@ impl From<Failed> for ApiError {
 impl At {
     fn scope(self, call: &Call) -> Result<crate::model::scope::Scope, ApiError> {
         let found = match self {
-            At::Target => call.path.scope(0),
-            At::Above(segments) => call.path.scope(segments),
+            At::Target => call.path.scope(0, 0),
+            At::Above(segments) => call.path.scope(0, segments),
+            At::Behind(before, after) => call.path.scope(before, after),
             At::Scope => call.params.scope.clone(),
         };
         found.ok_or_else(|| ApiError::bad("InvalidResourceId", "the path is no resource id", Some("id")))

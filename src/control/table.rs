@@ -10,7 +10,8 @@ use super::Control;
 use super::answer::{ApiError, Reply};
 use super::call::Call;
 use super::resources::{
-    access, asset, batch_deployment, batch_endpoint, datastore, deployment, endpoint, meta, role, workspace,
+    access, asset, batch_deployment, batch_endpoint, datastore, deployment, endpoint, job, meta, role,
+    workspace,
 };
 use super::serve::Failed;
 use crate::arm::access::{AccessView, ExplanationView, HolderView, KeysView, LogsView, TokenView};
@@ -54,6 +55,8 @@ pub(super) enum At {
     Target,
     /// The path without its last segments.
     Above(usize),
+    /// The path without its first and its last segments.
+    Behind(usize, usize),
     /// What stands for `{scope}`.
     Scope,
 }
@@ -67,6 +70,8 @@ pub(super) struct Operation {
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
     pub(super) access: Access,
+    /// It takes tokens for scoring instead of those for managing.
+    pub(super) scoring: bool,
     /// Reads the body; asked to describe itself, it gives the body's schema.
     pub(super) body: Option<fn(&Form<'_>)>,
     /// The body may be left out.
@@ -95,6 +100,10 @@ impl Operation {
     fn gives_nothing(mut self, statuses: &[u16]) -> Operation {
         self.answers.extend(statuses.iter().map(|status| (*status, None)));
         self
+    }
+
+    fn for_scorers(self) -> Operation {
+        Operation { scoring: true, ..self }
     }
 
     fn query(self, query: &'static [&'static str]) -> Operation {
@@ -145,6 +154,7 @@ macro_rules! row {
             id: $id,
             summary: $summary,
             access: $access,
+            scoring: false,
             body: None,
             optional: false,
             answers: Vec::new(),
@@ -163,6 +173,7 @@ pub(super) fn operations() -> &'static [Operation] {
             deployment_rows(),
             batch_rows(),
             datastore_rows(),
+            job_rows(),
             asset_rows(),
             role_rows(),
             access_rows(),
@@ -214,9 +225,36 @@ fn workspace_rows() -> Vec<Operation> {
         row!(PUT workspace!(""), "Workspaces_CreateOrUpdate", "Makes a workspace.", ml!("/write"), At::Target => workspace::put)
             .takes(workspace::describe).gives::<WorkspaceView>(&[200, 201]),
         row!(GET workspace!("/computes/{compute}"), "Computes_Get", "A compute; there is none.", ml!("/computes/read"), At::Target => workspace::compute),
-        row!(GET workspace!("/jobs"), "Jobs_List", "Jobs; there are none.", ml!("/jobs/read"), At::Above(1) => workspace::jobs)
-            .gives::<Page<serde_json::Value>>(&[200]),
-        row!(GET workspace!("/jobs/{job}"), "Jobs_Get", "A job; there is none.", ml!("/jobs/read"), At::Target => workspace::job),
+    ]
+}
+
+/// Where Azure's client looks for the jobs of a batch endpoint, with a token for scoring.
+macro_rules! front_end {
+    ($rest:literal) => {
+        concat!(
+            "/mferp/managementfrontend/subscriptions/{subscription}/resourceGroups/{resourceGroup}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}/batchEndpoints/{endpoint}",
+            $rest
+        )
+    };
+}
+
+fn job_rows() -> Vec<Operation> {
+    vec![
+        row!(GET workspace!("/jobs"), "Jobs_List", "Jobs of a workspace, newest first.", ml!("/jobs/read"), At::Above(1) => job::list)
+            .gives::<Page<serde_json::Value>>(&[200]).query(&["count", "$skip"]),
+        row!(GET workspace!("/jobs/{job}"), "Jobs_Get", "A job.", ml!("/jobs/read"), At::Target => job::get)
+            .gives::<serde_json::Value>(&[200]),
+        row!(POST workspace!("/jobs/{job}/cancel"), "Jobs_Cancel", "Asks for a job to be stopped.", ml!("/jobs/cancel/action"), At::Above(1) => job::cancel)
+            .gives_nothing(&[200]),
+        row!(GET front_end!("/jobs"), "BatchEndpointJobs_List", "Jobs of a batch endpoint, newest first.", ml!("/batchEndpoints/jobs/read"), At::Behind(2, 1) => job::of_endpoint)
+            .gives::<Page<serde_json::Value>>(&[200]).query(&["deployment", "count", "$skip"]).for_scorers(),
+        row!(GET front_end!("/jobs/{job}"), "BatchEndpointJobs_Get", "A job of a batch endpoint.", ml!("/batchEndpoints/jobs/read"), At::Behind(2, 2) => job::one_of_endpoint)
+            .gives::<serde_json::Value>(&[200]).for_scorers(),
+        row!(GET front_end!("/deployments/{deployment}/jobs"), "BatchDeploymentJobs_List", "Jobs of a batch deployment, newest first.", ml!("/batchEndpoints/deployments/jobs/read"), At::Behind(2, 1) => job::of_endpoint)
+            .gives::<Page<serde_json::Value>>(&[200]).query(&["count", "$skip"]).for_scorers(),
+        row!(GET "/history/v1.0/subscriptions/{subscription}/resourceGroups/{resourceGroup}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}/runs/{job}/details",
+            "Runs_Details", "How a run stands, as run history tells it.", ml!("/experiments/runs/read"), At::Behind(2, 3) => job::details)
+            .gives::<serde_json::Value>(&[200]),
     ]
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Wanted {
 pub(super) struct Grant {
     pub(super) wanted: Wanted,
     pub(super) principal: Uuid,
+    /// The client proved who it is, and has to again.
+    pub(super) proven: bool,
 }
 
 /// The answer of the person at the page.
@@ -118,7 +120,7 @@ impl DeviceFlow {
             }
             Decision::Approved(principal) => {
                 let wanted = pending.swap_remove(index).wanted;
-                Ok(Grant { wanted, principal })
+                Ok(Grant { wanted, principal, proven: false })
             }
         }
     }
@@ -238,7 +240,7 @@ mod tests {
         assert_eq!(flow.start(wanted(), 899).unwrap_err().error, "temporarily_unavailable");
         flow.start(wanted(), 900).unwrap();
         assert_eq!(flow.pending.lock().len(), 1);
-        let grant = Grant { wanted: wanted(), principal: Uuid::from_u128(3) };
+        let grant = Grant { wanted: wanted(), principal: Uuid::from_u128(3), proven: false };
         let first = flow.remember(grant.clone()).unwrap();
         for _ in 0..MAX_REFRESH {
             flow.remember(grant.clone()).unwrap();

@@ -1,11 +1,13 @@
 //! The development-only, Entra-like token issuer of `scoregate dev`.
 //!
 //! It speaks as much of Microsoft Entra's protocol as unmodified SDKs need: discovery, keys, client credentials with a secret, device
-//! code and refresh. It is a tool for one's own machine: the device page asks for no password and every answer carries
+//! code, refresh, on behalf of, and the endpoint that a machine's managed identity is asked at. It is a tool for one's own machine: the device page asks for no password and every answer carries
 //! `x-scoregate-development-issuer: true`. It cannot be enabled in `serve`: no setting names it, and only the `dev` command builds one.
 //! The signing key is made at start, stays in memory and is never written anywhere.
 
 mod endpoints;
+mod managed;
+mod on_behalf_of;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -30,13 +32,18 @@ pub(super) use wire::Refusal;
 /// Host of v1 issuers, the same for every authority of the public cloud.
 const STS: &str = "https://sts.windows.net";
 /// First-party resources, whose tokens are v1.
-const V1_RESOURCES: [&str; 3] =
-    ["https://ml.azure.com", "https://management.azure.com", "https://management.core.windows.net"];
+const V1_RESOURCES: [&str; 4] = [
+    "https://ml.azure.com",
+    "https://management.azure.com",
+    "https://management.core.windows.net",
+    "https://storage.azure.com",
+];
 /// Scopes that name no resource.
 const OIDC_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 /// Tenant names that stand for any tenant.
 const TENANT_ALIASES: [&str; 2] = ["organizations", "common"];
 const DEVICE_CODE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+const ON_BEHALF_OF_GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Why the issuer could not be made or could not make a token.
 #[derive(Debug, thiserror::Error)]
@@ -98,9 +105,25 @@ pub struct IssuerConfig {
     pub tenant: Uuid,
     /// Where clients reach it, `https://127.0.0.1:PORT`, without a slash at the end.
     pub base_url: String,
+    /// People, who are also applications with a secret.
     pub principals: Vec<DevPrincipal>,
+    /// Applications that nobody signs in as.
+    pub applications: Vec<DevPrincipal>,
+    /// The identity of this machine; its secret is the header that opens its endpoint.
+    pub managed: Option<DevPrincipal>,
     /// How long access tokens live.
     pub lifetime: Duration,
+}
+
+/// How a principal came by its token.
+#[derive(Clone, Copy, Debug)]
+enum Via {
+    /// As an application, by its own secret.
+    Secret,
+    /// As the identity of a machine.
+    Machine,
+    /// As a person, through this client; whether the client proved who it is.
+    Client(Uuid, bool),
 }
 
 /// The development issuer.
@@ -125,8 +148,10 @@ impl Issuer {
     /// If two principals share a name or an id, one has no secret, or no key can be made.
     pub fn new(mut config: IssuerConfig, now: fn() -> i64) -> Result<Self, IssuerError> {
         config.base_url.truncate(config.base_url.trim_end_matches('/').len());
-        for (index, principal) in config.principals.iter().enumerate() {
-            let clash = |p: &&DevPrincipal| {
+        let everybody: Vec<&DevPrincipal> =
+            config.principals.iter().chain(&config.applications).chain(&config.managed).collect();
+        for (index, principal) in everybody.iter().enumerate() {
+            let clash = |p: &&&DevPrincipal| {
                 p.name == principal.name
                     || p.client_id == principal.client_id
                     || p.object_id == principal.object_id
@@ -134,7 +159,7 @@ impl Issuer {
             if principal.client_secret.is_empty() {
                 return Err(IssuerError::Config(format!("principal `{}` has no secret", principal.name)));
             }
-            if let Some(other) = config.principals.iter().take(index).find(clash) {
+            if let Some(other) = everybody.iter().take(index).find(clash) {
                 return Err(IssuerError::Config(format!(
                     "principals `{}` and `{}` share a name or an id",
                     other.name, principal.name
@@ -162,7 +187,7 @@ impl Issuer {
     ) -> Result<String, IssuerError> {
         let found = self.config.principals.iter().find(|p| p.name == principal);
         let principal = found.ok_or_else(|| IssuerError::UnknownPrincipal(principal.to_owned()))?;
-        self.access_token(principal, audience, version, None)
+        self.access_token(principal, audience, version, Via::Secret)
     }
 
     /// The public keys as the v2 keys document has them.
@@ -206,7 +231,7 @@ impl Issuer {
             "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
             "jwks_uri": format!("{base}/discovery{dir}/keys"),
             "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
-            "grant_types_supported": ["client_credentials", "refresh_token", DEVICE_CODE_GRANT],
+            "grant_types_supported": ["client_credentials", "refresh_token", DEVICE_CODE_GRANT, ON_BEHALF_OF_GRANT],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "response_types_supported": ["id_token"],
@@ -231,10 +256,15 @@ impl Issuer {
         principal: &DevPrincipal,
         audience: &str,
         version: TokenVersion,
-        user_of: Option<Uuid>,
+        via: Via,
     ) -> Result<String, IssuerError> {
         let mut claims = self.claims(principal, audience, version)?;
-        let (client, strength) = user_of.map_or((principal.client_id, "1"), |client| (client, "0"));
+        // How the client proved who it is: not at all, by a secret, by a certificate.
+        let (client, strength) = match via {
+            Via::Secret => (principal.client_id, "1"),
+            Via::Machine => (principal.client_id, "2"),
+            Via::Client(client, proven) => (client, if proven { "1" } else { "0" }),
+        };
         let mut add = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         let [client_claim, strength_claim, name_claim] = match version {
             TokenVersion::V1 => ["appid", "appidacr", "unique_name"],
@@ -242,14 +272,17 @@ impl Issuer {
         };
         add(client_claim, json!(client));
         add(strength_claim, json!(strength));
-        if user_of.is_none() {
-            add("idtyp", json!("app"));
-            add("sub", json!(principal.object_id));
-        } else {
+        if matches!(via, Via::Client(..)) {
             add("scp", json!("user_impersonation"));
             add("sub", json!(pairwise(client, principal.object_id)));
             add("name", json!(principal.name));
             add(name_claim, json!(username(principal)));
+        } else {
+            add("idtyp", json!("app"));
+            add("sub", json!(principal.object_id));
+        }
+        if matches!(via, Via::Machine) {
+            add("xms_mirid", json!(managed::resource_id(&principal.name)));
         }
         if !principal.groups.is_empty() {
             add("groups", json!(principal.groups));

@@ -23,6 +23,8 @@ use crate::model::resource::Resource;
 use crate::settings::Settings;
 
 const SUBSCRIPTION: &str = "00000000-0000-4000-8000-000000000001";
+/// The file with the secret of the gateway's application.
+const GATEWAY_SECRET: &str = "gateway.secret";
 /// A complete row of the models' training data, ready to be sent.
 pub(super) const SAMPLE: &str = include_str!("sample.json");
 
@@ -34,6 +36,11 @@ pub(super) struct World {
     pub(super) authority: String,
     pub(super) ca_file: PathBuf,
     principals: Vec<DevPrincipal>,
+    /// The gateway's own application, by which it acts on behalf of callers.
+    gateway_application: DevPrincipal,
+    /// The identity of this machine.
+    worker: DevPrincipal,
+    managed_url: String,
     models: [String; 2],
     _servers: JoinSet<()>,
 }
@@ -69,14 +76,19 @@ impl World {
         std::fs::write(directory.join("control.pem"), &leaf.certificate)?;
         let principals =
             ["admin", "scientist", "outsider"].map(principal).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let (gateway_application, worker) = (principal("gateway")?, principal("worker")?);
+        write_secret(&directory.join(GATEWAY_SECRET), &gateway_application.client_secret)?;
         let (tenant, authority) = (id("tenant"), format!("https://{issuer_address}"));
         let config = IssuerConfig {
             tenant,
             base_url: authority.clone(),
             principals: principals.clone(),
+            applications: vec![gateway_application.clone()],
+            managed: Some(worker.clone()),
             lifetime: Duration::from_hours(1),
         };
         let issuer = Arc::new(Issuer::new(config, || SystemClock.unix())?);
+        let managed_url = issuer.managed_url();
         let mut servers = JoinSet::new();
         servers.spawn(async move {
             let _ = server::serve_tls(issuer_socket, &leaf, issuer.router()).await;
@@ -93,12 +105,29 @@ impl World {
         let models = [format!("http://{blue_address}"), format!("http://{green_address}")];
         let [admin, scientist] = ["admin", "scientist"].map(|name| id(&format!("{name}.object")));
         write_resources(directory, &models, scientist)?;
-        let text = configuration([port(0)?, port(1)?, port(10)?], &authority, tenant, admin, access_log);
+        let text = configuration(
+            [port(0)?, port(1)?, port(10)?],
+            &authority,
+            [tenant, admin, gateway_application.client_id],
+            access_log,
+        );
         let file = directory.join("scoregate.yaml");
         std::fs::write(&file, text)?;
         let gateway = Gateway::start(Settings::load(&file, std::iter::empty())?).await?;
         let directory = directory.to_owned();
-        Ok(World { directory, gateway, tenant, authority, ca_file, principals, models, _servers: servers })
+        Ok(World {
+            directory,
+            gateway,
+            tenant,
+            authority,
+            ca_file,
+            principals,
+            gateway_application,
+            worker,
+            managed_url,
+            models,
+            _servers: servers,
+        })
     }
 
     pub(super) async fn stop(self) {
@@ -172,6 +201,14 @@ impl World {
             "authority_url": self.authority, "ca_file": self.ca_file, "tenant_id": self.tenant,
             "subscription_id": SUBSCRIPTION, "resource_group": "default", "workspace": "default", "location": "local",
             "principals": principals, "models": {"blue": blue, "green": green},
+            "managed_identity": {
+                "endpoint": self.managed_url, "header": self.worker.client_secret,
+                "client_id": self.worker.client_id, "object_id": self.worker.object_id,
+            },
+            "on_behalf_of": {
+                "client_id": self.gateway_application.client_id,
+                "scope": format!("api://{}/.default", self.gateway_application.client_id),
+            },
         })
     }
 
@@ -205,6 +242,17 @@ impl World {
                 p.name, p.object_id, p.client_id, p.client_secret
             );
         }
+        let _ = writeln!(
+            text,
+            "  {:<10} {:<23} object {}\n             client {}  (this machine's managed identity)\n             \
+             IDENTITY_ENDPOINT={} IDENTITY_HEADER={}",
+            self.worker.name,
+            "no role",
+            self.worker.object_id,
+            self.worker.client_id,
+            self.managed_url,
+            self.worker.client_secret
+        );
         let scientist = self.principals.iter().find(|p| p.name == "scientist");
         if let Some(scientist) = scientist {
             let _ = write!(
@@ -234,8 +282,7 @@ fn write_secret(file: &Path, text: &str) -> anyhow::Result<()> {
 fn configuration(
     [data, control, admin]: [u16; 3],
     authority: &str,
-    tenant: Uuid,
-    owner: Uuid,
+    [tenant, owner, application]: [Uuid; 3],
     access_log: bool,
 ) -> String {
     format!(
@@ -245,6 +292,8 @@ fn configuration(
          admin: {{ listen: \"127.0.0.1:{admin}\" }}\n\
          store: sqlite://scoregate.db\n\
          identity:\n  entra:\n    - {{ authority: \"{authority}\", tenants: [ {tenant} ], ca_file: ca.pem }}\n\
+         \x20 data_audiences: [ \"https://ml.azure.com\", {application}, \"api://{application}\" ]\n\
+         \x20 on_behalf_of: {{ client_id: {application}, client_secret_file: {GATEWAY_SECRET} }}\n\
          workspaces: [ {{ subscription: {SUBSCRIPTION}, resource_group: default, name: default, location: local }} ]\n\
          owners: [ {owner} ]\n\
          resources: resources\n\

@@ -13,7 +13,8 @@ use crate::rbac::{Decision, Place, SCORE};
 use crate::routing::{AuthRoute, EndpointRoute, Payer, Snapshot};
 use crate::settings::Unauthorized;
 
-/// The right to score one endpoint, decided. Only [`Gate::authorize`] makes one, and nothing goes on without it.
+/// The right to score one endpoint, decided. Only [`Gate::authorize`] makes one, and for a job's own requests
+/// [`JobGate::authorize`](super::jobs::JobGate::authorize); nothing goes on without it.
 #[derive(Debug)]
 pub struct Permit {
     pub(super) endpoint: Arc<EndpointRoute>,
@@ -22,6 +23,16 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Of a principal who has been judged by the rights of a job.
+    pub(super) fn of_job(endpoint: &Arc<EndpointRoute>, caller: &Arc<Caller>) -> Permit {
+        Permit { endpoint: endpoint.clone(), caller: Some(caller.clone()), key: None }
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<EndpointRoute> {
+        &self.endpoint
+    }
+
     /// The key that opened it.
     pub fn key(&self) -> Option<KeySlot> {
         self.key

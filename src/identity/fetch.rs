@@ -130,21 +130,73 @@ pub fn client_config(file: &Path) -> Result<ClientConfig, FetchError> {
     Ok(client(roots(file)?)?.with_no_client_auth())
 }
 
+impl HttpFetch {
+    /// Posts a form and gives the status and the JSON that came back, which of a refusal says why. Nothing of the form
+    /// is in an error.
+    pub async fn post_form(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+        limit: usize,
+    ) -> Result<(u16, Vec<u8>), FetchError> {
+        let response = self.open(url, self.client.post(url).form(form)).await?;
+        let status = response.status().as_u16();
+        if !is_json(&response) {
+            return Err(wrong(url, format!("status {status} and something that is not JSON")));
+        }
+        Ok((status, whole(url, response, limit).await?))
+    }
+
+    /// Sends a request to an address that may be spoken to.
+    async fn open(
+        &self,
+        url: &str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, FetchError> {
+        let spoken = url.starts_with("https://") || (self.allow_http && url.starts_with("http://"));
+        if !spoken {
+            return Err(wrong(url, "an address that is not https".to_owned()));
+        }
+        let response = request.header("accept", "application/json").send().await;
+        response.map_err(|error| unreachable(url, error))
+    }
+}
+
+/// The body of an answer, up to so many bytes.
+async fn whole(url: &str, mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, FetchError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, error))? {
+        if bytes.len() + chunk.len() > limit {
+            return Err(wrong(url, format!("more than {limit} bytes")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn wrong(url: &str, what: String) -> FetchError {
+    FetchError::Answer { url: url.to_owned(), what }
+}
+
+fn unreachable(url: &str, error: reqwest::Error) -> FetchError {
+    // The innermost cause is the one that says what to do.
+    let error = error.without_url();
+    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let why = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
+    FetchError::Unreachable { url: url.to_owned(), why }
+}
+
+fn header<'a>(response: &'a reqwest::Response, name: &str) -> &'a str {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn is_json(response: &reqwest::Response) -> bool {
+    header(response, "content-type").to_ascii_lowercase().contains("json")
+}
+
 #[async_trait]
 impl Fetch for HttpFetch {
     async fn fetch(&self, ask: Ask<'_>) -> Result<Document, FetchError> {
-        let unreachable = |error: reqwest::Error| {
-            // The innermost cause is the one that says what to do.
-            let error = error.without_url();
-            let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-            let why = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
-            FetchError::Unreachable { url: ask.url.to_owned(), why }
-        };
-        let answer = |what: String| FetchError::Answer { url: ask.url.to_owned(), what };
-        let spoken = ask.url.starts_with("https://") || (self.allow_http && ask.url.starts_with("http://"));
-        if !spoken {
-            return Err(answer("an address that is not https".to_owned()));
-        }
         let mut request = match &ask.body {
             Some(body) => self.client.post(ask.url).json(body),
             None => self.client.get(ask.url),
@@ -152,28 +204,18 @@ impl Fetch for HttpFetch {
         if let Some(token) = ask.bearer {
             request = request.bearer_auth(token);
         }
-        let mut response = request.header("accept", "application/json").send().await.map_err(unreachable)?;
+        let response = self.open(ask.url, request).await?;
         if response.status() != reqwest::StatusCode::OK {
-            return Err(answer(format!("status {}", response.status().as_u16())));
+            return Err(wrong(ask.url, format!("status {}", response.status().as_u16())));
         }
-        let header = |name: &str| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-        };
-        if !header("content-type").to_ascii_lowercase().contains("json") {
-            return Err(answer("something that is not JSON".to_owned()));
+        if !is_json(&response) {
+            return Err(wrong(ask.url, "something that is not JSON".to_owned()));
         }
-        let max_age = header("cache-control")
+        let max_age = header(&response, "cache-control")
             .split(',')
             .find_map(|part| part.trim().strip_prefix("max-age="))
             .and_then(|seconds| seconds.parse().ok())
             .map(Duration::from_secs);
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if bytes.len() + chunk.len() > ask.limit {
-                return Err(answer(format!("more than {} bytes", ask.limit)));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(Document { bytes, max_age })
+        Ok(Document { bytes: whole(ask.url, response, ask.limit).await?, max_age })
     }
 }

@@ -1,4 +1,5 @@
-//! The master key: it encrypts endpoint keys at rest and keys the digests that they are compared by.
+//! The master key: it encrypts secrets at rest, keys the digests that endpoint keys are compared by, and signs what the
+//! gateway vouches for.
 
 use std::fmt;
 use std::io::{ErrorKind, Write};
@@ -6,9 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use aws_lc_rs::{hkdf, hmac, rand};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::secret_file;
@@ -39,6 +42,7 @@ pub struct Vault {
     cipher: RandomizedNonceKey,
     pepper: hmac::Key,
     audit: Zeroizing<[u8; 32]>,
+    signer: Ed25519KeyPair,
     fingerprint: u64,
 }
 
@@ -113,7 +117,10 @@ impl Vault {
         let pepper = hmac::Key::new(hmac::HMAC_SHA256, &*expand(b"endpoint key digests")?);
         let fingerprint = expand(b"fingerprint")?.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk));
         let audit = expand(b"audit chain")?;
-        Ok(Vault { cipher: cipher.map_err(|_| VaultError::Crypto)?, pepper, audit, fingerprint })
+        let signer = Ed25519KeyPair::from_seed_unchecked(&*expand(b"manifest signatures")?);
+        let (cipher, signer) =
+            (cipher.map_err(|_| VaultError::Crypto)?, signer.map_err(|_| VaultError::Crypto)?);
+        Ok(Vault { cipher, pepper, audit, signer, fingerprint })
     }
 
     /// Tells one master key from another; a store remembers it.
@@ -124,6 +131,26 @@ impl Vault {
     /// The key that chains audit records.
     pub fn audit_key(&self) -> &[u8; 32] {
         &self.audit
+    }
+
+    /// The id of the key that [`Vault::sign`] signs with.
+    fn signer_id(&self) -> String {
+        format!("manifests-{:016x}", self.fingerprint)
+    }
+
+    /// Claims as a compact JSON Web Signature (RFC 7515) by Ed25519 (RFC 8037).
+    pub fn sign(&self, claims: &Value) -> Result<String, VaultError> {
+        let head = json!({"alg": "EdDSA", "typ": "JWT", "kid": self.signer_id()});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(&head), part(claims));
+        let signature = self.signer.try_sign(message.as_bytes()).map_err(|_| VaultError::Crypto)?;
+        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The public half of the key that signs, as a JSON Web Key (RFC 8037). The same wherever the master key is.
+    pub fn signer(&self) -> Value {
+        let x = URL_SAFE_NO_PAD.encode(self.signer.public_key());
+        json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": self.signer_id(), "x": x})
     }
 
     /// HMAC-SHA-256 under the pepper.
@@ -170,6 +197,26 @@ mod tests {
         assert!(vault.unseal(&sealed, "b/primary").is_err());
         assert!(Vault::ephemeral().unwrap().unseal(&sealed, "a/primary").is_err());
         assert!(!sealed.contains("secret") && format!("{vault:?}") == "Vault(…)");
+    }
+
+    #[test]
+    fn what_is_signed_can_be_checked_by_whoever_knows_the_public_key() {
+        use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+        let vault = Vault::derive(&[3; 32]).unwrap();
+        let token = vault.sign(&json!({"rows": 1})).unwrap();
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+        let key = vault.signer();
+        let public = UnparsedPublicKey::new(&ED25519, decode(key["x"].as_str().unwrap()));
+        public.verify(message.as_bytes(), &decode(signature)).unwrap();
+        assert!(public.verify(format!("{message}A").as_bytes(), &decode(signature)).is_err());
+        let (head, claims) = message.split_once('.').unwrap();
+        let head: Value = serde_json::from_slice(&decode(head)).unwrap();
+        assert_eq!((&head["kid"], &head["alg"]), (&key["kid"], &json!("EdDSA")));
+        assert_eq!(decode(claims), br#"{"rows":1}"#);
+        // Other gateways of the same master key sign alike.
+        assert_eq!(Vault::derive(&[3; 32]).unwrap().signer(), key);
+        assert_ne!(Vault::derive(&[4; 32]).unwrap().signer(), key);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Keeps what deployments need besides requests in step with the snapshot.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::probe::ask;
+use super::process::Launcher;
 use super::roster::{Key, Roster};
 use super::ward::{Care, Ward};
 use crate::model::backend::Origin;
@@ -31,16 +33,23 @@ pub struct Keeper {
     metrics: Metrics,
     limits: Limits,
     roster: Roster,
+    launcher: Launcher,
     /// Ends every ward's work.
     stop: CancellationToken,
     wards: TaskTracker,
 }
 
 impl Keeper {
-    /// A keeper of the instances of whatever snapshot is in force.
-    pub fn new(snapshot: Arc<SnapshotCell>, metrics: Metrics, limits: Limits) -> Keeper {
+    /// A keeper of the instances of whatever snapshot is in force; `helper` is the binary that becomes local instances.
+    pub fn new(
+        snapshot: Arc<SnapshotCell>,
+        metrics: Metrics,
+        limits: Limits,
+        helper: PathBuf,
+    ) -> std::io::Result<Keeper> {
         let (roster, stop, wards) = Default::default();
-        Keeper { snapshot, metrics, limits, roster, stop, wards }
+        let launcher = Launcher::start(helper)?;
+        Ok(Keeper { snapshot, metrics, limits, roster, launcher, stop, wards })
     }
 
     /// What is known of local processes.
@@ -114,7 +123,12 @@ impl Keeper {
             None => false,
         });
         for (key, route) in seen {
-            let care = Care { key: key.clone(), limits: self.limits.clone(), roster: self.roster.clone() };
+            let care = Care {
+                key: key.clone(),
+                limits: self.limits.clone(),
+                roster: self.roster.clone(),
+                launcher: self.launcher.clone(),
+            };
             wards.insert(key, Ward::start(&self.wards, self.stop.child_token(), care, route));
         }
     }

@@ -2,6 +2,7 @@
 //! again when it ends, replaced one by one when the deployment is described anew.
 
 mod child;
+mod launcher;
 mod slot;
 
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+pub(super) use self::launcher::Launcher;
+pub use self::launcher::become_program;
 use self::slot::{Running, Spec};
 use super::ward::Care;
 use crate::model::backend::Origin;

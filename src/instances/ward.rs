@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::names;
 use super::probe::{Verdict, ask};
-use super::process::Processes;
+use super::process::{Launcher, Processes};
 use super::roster::{Key, Roster};
 use crate::model::backend::Origin;
 use crate::routing::{Check, DeploymentRoute};
@@ -25,6 +25,7 @@ pub(super) struct Care {
     pub(super) key: Key,
     pub(super) limits: Limits,
     pub(super) roster: Roster,
+    pub(super) launcher: Launcher,
 }
 
 /// The work for one deployment. Dropping it ends the work; processes are drained and stopped.

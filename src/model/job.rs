@@ -228,7 +228,7 @@ pub struct Counts {
     pub failures: u64,
     /// Predictions.
     pub rows: u64,
-    /// Tries beyond the first.
+    /// Tries that failed and were made again; those that were lost with a gateway are not among them.
     pub retries: u64,
     /// Bytes read.
     pub bytes_read: u64,

@@ -3,12 +3,12 @@
 //! The parser behind keeps to RFC 9113 and bounds streams, header lists, windows and the errors that a client makes. It
 //! does not bound frames that cost a client nothing: those are counted here, in one pass, without keeping any of them.
 
+use super::burst::Burst;
+
 /// Bytes of a frame's head (RFC 9113 section 4.1).
 const HEAD: usize = 9;
 /// The client connection preface (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Time over which frames are counted, in milliseconds.
-const WINDOW: u64 = 10_000;
 /// Control frames that a client may send for each frame that moves a body or an answer: both windows, and a ping.
 const EARNED: u32 = 4;
 /// And one for so many bytes of it.
@@ -113,28 +113,6 @@ impl Head {
     }
 }
 
-/// How often something happened of late.
-#[derive(Debug, Default)]
-struct Burst {
-    since: u64,
-    count: u32,
-}
-
-impl Burst {
-    /// Counts once more; false beyond the limit.
-    fn add(&mut self, now: u64, limit: u32) -> bool {
-        if self.count == 0 || now.saturating_sub(self.since) >= WINDOW {
-            *self = Burst { since: now, count: 0 };
-        }
-        self.count = self.count.saturating_add(1);
-        self.count <= limit
-    }
-
-    fn earn(&mut self, length: u32) {
-        self.count = self.count.saturating_sub(EARNED + length / EARNING);
-    }
-}
-
 /// Follows what a client sends.
 #[derive(Debug)]
 pub struct Frames {
@@ -234,11 +212,13 @@ impl Frames {
             DATA if head.length > 0 => self.moved(head.length),
             // The last one of a body is the only one that has a use.
             DATA if head.has(END_STREAM) => {}
-            RST_STREAM if !self.resets.add(now, self.limits.resets) => {
+            RST_STREAM if !self.resets.add(1, now, self.limits.resets) => {
                 return Err(Refusal::Abuse(Abuse::Resets));
             }
             RST_STREAM => {}
-            _ if !self.control.add(now, self.limits.control) => return Err(Refusal::Abuse(Abuse::Control)),
+            _ if !self.control.add(1, now, self.limits.control) => {
+                return Err(Refusal::Abuse(Abuse::Control));
+            }
             _ => {}
         }
         self.left = usize::try_from(head.length).unwrap_or(usize::MAX);
@@ -252,7 +232,7 @@ impl Frames {
 
     /// A frame with so many bytes moved a body or an answer, in either direction.
     pub fn moved(&mut self, length: u32) {
-        self.control.earn(length);
+        self.control.earn(EARNED + length / EARNING);
     }
 }
 

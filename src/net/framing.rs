@@ -3,6 +3,13 @@
 //! Request smuggling lives in the differences between two lenient readers. This one refuses whatever
 //! another reader could take otherwise: bare line feeds, folded lines, two lengths, odd codings, odd chunks.
 
+use super::burst::Burst;
+
+/// Bytes of a chunk that is not worth its framing.
+const SMALL_CHUNK: u64 = 64;
+/// How many of those a connection may send in ten seconds if nothing else is said.
+const SMALL_CHUNKS: u32 = 10_000;
+
 /// Bounds of a request head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
@@ -36,6 +43,10 @@ pub struct Framing {
     state: State,
     /// Heads that were complete and sound.
     heads: u64,
+    /// Milliseconds since whenever.
+    now: u64,
+    small_chunks: Burst,
+    most_small_chunks: u32,
 }
 
 #[derive(Debug)]
@@ -59,7 +70,30 @@ pub enum Place {
 impl Framing {
     /// At the start of a connection.
     pub fn new(limits: HeadLimits) -> Framing {
-        Framing { limits, state: State::Head(HeadScan::default()), heads: 0 }
+        Framing {
+            limits,
+            state: State::Head(HeadScan::default()),
+            heads: 0,
+            now: 0,
+            small_chunks: Burst::default(),
+            most_small_chunks: SMALL_CHUNKS,
+        }
+    }
+
+    /// With this many chunks of less than 64 bytes in ten seconds.
+    #[must_use]
+    pub fn with_small_chunks(self, most: u32) -> Framing {
+        Framing { most_small_chunks: most, ..self }
+    }
+
+    /// Says what time it is, in milliseconds since whenever.
+    pub fn at(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// Whether the time matters: in chunks.
+    pub fn is_timed(&self) -> bool {
+        matches!(self.state, State::Chunked(_))
     }
 
     /// Heads that were complete and sound so far.
@@ -107,7 +141,14 @@ impl Framing {
                     *left -= taken as u64;
                     *left == 0
                 }
-                State::Chunked(chunk) => chunk.advance(rest, passed)?,
+                State::Chunked(chunk) => {
+                    let ended = chunk.advance(rest, passed)?;
+                    let small = std::mem::take(&mut chunk.small);
+                    if small > 0 && !self.small_chunks.add(small, self.now, self.most_small_chunks) {
+                        return Err(Malformed("small_chunks"));
+                    }
+                    ended
+                }
                 State::Asked => return Ok(()),
             };
             if ended {
@@ -144,6 +185,8 @@ struct HeadScan {
     length: Option<u64>,
     chunked: bool,
     websocket: bool,
+    /// Names in `Connection`.
+    options: usize,
 }
 
 impl HeadScan {
@@ -170,6 +213,10 @@ impl HeadScan {
                     return Err(Violation::FieldsTooLarge);
                 }
                 self.field(line)?;
+                // Each costs a look at all fields; nobody names more than there may be.
+                if self.options > limits.count {
+                    return Err(Violation::FieldsTooLarge);
+                }
             } else if line.is_empty() && !self.skipped {
                 self.skipped = true;
             } else {
@@ -213,6 +260,9 @@ impl HeadScan {
                 if self.hosts > 1 || !is_host(value) {
                     return Err(Malformed("host"));
                 }
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.options += 1 + memchr::memchr_iter(b',', value).count();
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
@@ -333,6 +383,8 @@ struct Chunk {
     extensions: usize,
     /// Bytes of trailers so far.
     trailers: usize,
+    /// Small ones that have begun since this was looked at; the one that ends a body is none.
+    small: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -355,7 +407,7 @@ const MAX_TRAILERS: usize = 8 * 1_024;
 
 impl Chunk {
     fn start() -> Chunk {
-        Chunk { at: ChunkPlace::Size { digits: 0, value: 0 }, extensions: 0, trailers: 0 }
+        Chunk { at: ChunkPlace::Size { digits: 0, value: 0 }, extensions: 0, trailers: 0, small: 0 }
     }
 
     /// Counts in `passed` the bytes that belong to the body; true if it ended with them.
@@ -406,7 +458,10 @@ impl Chunk {
                 Extension { value }
             }
             (SizeLf { value: 0 } | TrailerLf, b'\n') => TrailerStart,
-            (SizeLf { value }, b'\n') => Data { left: value },
+            (SizeLf { value }, b'\n') => {
+                self.small += u32::from(value < SMALL_CHUNK);
+                Data { left: value }
+            }
             (DataCr, b'\r') => DataLf,
             (DataLf, b'\n') => Size { digits: 0, value: 0 },
             (TrailerStart, b'\r') => EndLf,

@@ -27,6 +27,8 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 const BLOCK: [u8; 9] = [0, 0, 0, 1, 0, 0, 0, 0, 1];
 const BLOCK_STREAM: u32 = 1;
 const MORE: [u8; 5] = [0, 0, 0, 9, 0];
+/// What a list of fields that is too large is called, whoever finds it so.
+const HEADERS_TOO_LARGE: &str = "headers_too_large";
 /// How many pieces of it are made at a time.
 const PIECES: usize = 16;
 /// What is still taken from a client that goes on sending after its answer, and for how long.
@@ -69,6 +71,8 @@ pub struct FrameCounts {
     pub abuse: IntCounterVec,
     /// What is not sound.
     pub malformed: IntCounterVec,
+    /// What is too large.
+    pub limit: IntCounterVec,
 }
 
 /// Both directions of an HTTP/2 connection.
@@ -113,6 +117,7 @@ impl Exchange {
             Told::TooLarge => {
                 frames.too_large();
                 counts.abuse.with_label_values(&[Abuse::HeaderList.label()]).inc();
+                counts.limit.with_label_values(&[HEADERS_TOO_LARGE]).inc();
             }
             // The parser's leave is our doing.
             Told::Abused(_) if refused.is_some() => {}
@@ -164,6 +169,9 @@ impl<I> Guard<I> {
             Mode::Tunnel => return bytes.len(),
             Mode::Refused | Mode::Broken => return 0,
         };
+        if framing.is_timed() {
+            framing.at(conn.now());
+        }
         let mut passed = 0;
         let violation = framing.advance(bytes, &mut passed).err();
         let (place, heads) = (framing.place(), framing.heads());

@@ -58,6 +58,8 @@ pub struct Protocol {
     pub handshake: Duration,
     /// Bounds of HTTP/1 heads.
     pub head: HeadLimits,
+    /// HTTP/1: chunks of a client in ten seconds that are not worth their framing.
+    pub small_chunks: u32,
     /// Clocks of a connection.
     pub times: ConnTimes,
     /// HTTP/2: concurrent streams.
@@ -193,7 +195,8 @@ impl Protocol {
     ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let guard = Guard::strict(stream, conn.clone(), Framing::new(self.head), first);
+        let framing = Framing::new(self.head).with_small_chunks(self.small_chunks);
+        let guard = Guard::strict(stream, conn.clone(), framing, first);
         let (shared, tunnel) = (conn.clone(), Arc::new(Mutex::new(None)));
         let (left, count) = (tunnel.clone(), AtomicU64::new(0));
         let answer = service_fn(move |request: Request<Incoming>| {

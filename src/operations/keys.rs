@@ -164,6 +164,12 @@ impl Operations {
 
     /// The public halves of the signing keys.
     pub fn published_keys(&self) -> serde_json::Value {
-        self.publisher.cell().load().token_keys.published().clone()
+        let mut set = self.publisher.cell().load().token_keys.published().clone();
+        if let Some(keys) = set.get_mut("keys").and_then(serde_json::Value::as_array_mut) {
+            keys.push(self.vault.signer());
+        } else {
+            set = serde_json::json!({"keys": [self.vault.signer()]});
+        }
+        set
     }
 }

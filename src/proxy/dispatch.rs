@@ -14,7 +14,9 @@ use crate::gate::admit::Pass;
 use crate::gate::fault::{Fault, Reason};
 use crate::model::backend::HttpVersion;
 use crate::telemetry::record::Record;
-use crate::upstream::{BodyError, BodyFlow, ConnectError, ExchangeError, Instance, RequestBody, SendError};
+use crate::upstream::{
+    BodyError, BodyFlow, ConnectError, ExchangeError, Instance, Replay, RequestBody, SendError,
+};
 
 /// The most times that a request is sent in all.
 const TRIES: u32 = 3;
@@ -23,10 +25,50 @@ const TRIES: u32 = 3;
 pub(super) struct Bounds<'a> {
     /// The instance's time to begin it.
     pub(super) first_byte: Duration,
+    /// It is less than the deployment gives its instances, because the client says so.
+    pub(super) hurried: bool,
     /// The request's body: the instance's time runs while it is not the client who is waited for.
     pub(super) flow: &'a BodyFlow,
     /// The end of the whole request.
     pub(super) latest: Instant,
+    /// Bytes of its body that are kept for sending it once more.
+    pub(super) replay: usize,
+}
+
+/// What it takes to send a request once more.
+struct Again {
+    head: Parts,
+    /// It changes nothing, and has no body: it may be sent again even if it was seen.
+    safe: bool,
+    /// What was kept of its body, if it has one.
+    body: Option<Replay>,
+}
+
+impl Again {
+    /// Keeps what it takes, if it can be had cheaply. With HTTP/2 an instance can say of any request that it did not process it.
+    fn keep(
+        head: &Parts,
+        body: RequestBody,
+        version: HttpVersion,
+        most: usize,
+    ) -> (RequestBody, Option<Again>) {
+        let safe = head.method.is_safe() && body.is_end_stream();
+        if version == HttpVersion::Http2 {
+            let (body, kept) = body.replayable(most);
+            (body, Some(Again { head: head.clone(), safe, body: kept }))
+        } else {
+            (body, safe.then(|| Again { head: head.clone(), safe, body: None }))
+        }
+    }
+
+    /// The request, whole.
+    fn request(&mut self) -> Option<Request<RequestBody>> {
+        let body = match &mut self.body {
+            Some(kept) => kept.rewind()?,
+            None => RequestBody::empty(),
+        };
+        Some(Request::from_parts(self.head.clone(), body))
+    }
 }
 
 impl Bounds<'_> {
@@ -66,8 +108,7 @@ pub(super) async fn dispatch(
     record: &mut Record,
 ) -> Result<(Response<Incoming>, Pass), Fault> {
     let deployment = pass.deployment().clone();
-    // A request without a body whose method promises to change nothing may be sent again even if it was seen.
-    let again = (head.method.is_safe() && body.is_end_stream()).then(|| head.clone());
+    let (body, mut again) = Again::keep(&head, body, deployment.http_version, bounds.replay);
     let streamed = !body.is_end_stream() && body.size_hint().exact().is_none();
     let mut request = Request::from_parts(head, body);
     if streamed && deployment.http_version == HttpVersion::Http1 {
@@ -84,13 +125,16 @@ pub(super) async fn dispatch(
         let (reason, back) = match bounds.keep(sending).await {
             Some(Ok(response)) => {
                 deployment.fleet.answered(&instance, sent.elapsed(), response.status());
+                again.iter().filter_map(|again| again.body.as_ref()).for_each(Replay::settle);
                 return Ok((response, pass));
             }
-            Some(Err(error)) => outcome(error, again.as_ref()),
+            Some(Err(error)) => outcome(error, again.as_mut()),
             None if bounds.is_over() => (Reason::RequestTooLong, None),
             None => (Reason::InstanceTooSlow, None),
         };
-        if is_the_instance(reason) && bounds.flow.error().is_none() {
+        // Nor is an instance to blame for a client's own haste.
+        let hurried = bounds.hurried && reason == Reason::InstanceTooSlow;
+        if is_the_instance(reason) && !hurried && bounds.flow.error().is_none() {
             deployment.fleet.failed(&instance);
         }
         match back {
@@ -120,14 +164,15 @@ pub(super) fn address(request: &mut Request<RequestBody>, instance: &Instance, t
 
 /// What a failed exchange is called, and the request if it may be sent again: nothing of it was processed, or `again`
 /// says that it changes nothing.
-fn outcome(error: ExchangeError, again: Option<&Parts>) -> (Reason, Option<Request<RequestBody>>) {
+fn outcome(error: ExchangeError, again: Option<&mut Again>) -> (Reason, Option<Request<RequestBody>>) {
     match error {
         ExchangeError::Connect(ConnectError::Failed, back) => (Reason::ConnectFailed, Some(*back)),
         ExchangeError::Connect(ConnectError::TimedOut, back) => (Reason::ConnectTimedOut, Some(*back)),
         ExchangeError::Send(SendError::NotSent(back)) => (Reason::ConnectionBroken, Some(*back)),
+        ExchangeError::Send(SendError::Refused) => (Reason::ConnectionBroken, again.and_then(Again::request)),
         ExchangeError::Send(SendError::Broken) => {
-            let fresh = again.cloned().map(|head| Request::from_parts(head, RequestBody::empty()));
-            (Reason::ConnectionBroken, fresh)
+            let safe = again.filter(|again| again.safe);
+            (Reason::ConnectionBroken, safe.and_then(Again::request))
         }
         ExchangeError::Send(SendError::Protocol) => (Reason::InstanceProtocol, None),
         ExchangeError::Send(SendError::RequestBody) => (Reason::BodyBroken, None),

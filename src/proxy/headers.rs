@@ -237,9 +237,12 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<&'static str> {
 /// The fields that `Connection` names. Those that frame the message are dealt with anyway.
 fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let names =
-        values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok());
-    names.filter(|name| name != CONTENT_LENGTH && name != AUTHORIZATION).collect()
+    let named = values.flat_map(|value| value.split(',')).map(str::trim);
+    let there = named.filter(|name| headers.contains_key(*name));
+    there
+        .filter_map(|name| name.parse::<HeaderName>().ok())
+        .filter(|name| name != CONTENT_LENGTH && name != AUTHORIZATION)
+        .collect()
 }
 
 /// HTTP/2 may spread cookies over several fields; HTTP/1.1 may not (RFC 9113 section 8.2.3).
@@ -319,6 +322,19 @@ pub fn towards_client(headers: &mut HeaderMap) {
         ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info", "trailer"]
     {
         headers.remove(name);
+    }
+}
+
+/// What of an answer only the gateway may say.
+const SAID: [HeaderName; 6] =
+    [REQUEST_ID, MS_REQUEST_ID, CLIENT_REQUEST_ID, DEPLOYMENT, ERROR_STATUS, ERROR_REASON];
+
+/// The same of an instance's trailers, which a client may take for fields of the head.
+pub(super) fn trailers_towards_client(trailers: &mut HeaderMap) {
+    towards_client(trailers);
+    trailers.remove(CONTENT_LENGTH);
+    for name in SAID {
+        trailers.remove(name);
     }
 }
 

@@ -18,6 +18,7 @@ use uuid::Builder;
 
 use super::cors::Sharing;
 use super::headers::{About, DEPLOYMENT, client_request_id, towards_instance, upgrade};
+use super::jobs::{self, JobAnswer, JobCall, Jobs};
 use super::mirror::{self, Due, Mirroring};
 use super::receive::{client_address, drained, receive, refused};
 use super::relay::{Answer, Relay};
@@ -47,10 +48,14 @@ pub struct Rules {
     pub head: HeadLimits,
     /// Time without a byte of it.
     pub body_progress: Duration,
+    /// Bytes of a body that are kept for sending it once more.
+    pub replay: usize,
     /// Time for a whole request, until its deployment is known.
     pub request_total: Duration,
     /// How an instance's own errors are passed on.
     pub model_errors: ModelErrors,
+    /// Bounds of what a batch endpoint is sent.
+    pub jobs: jobs::Bounds,
     /// Proxies in front whose word about the client's address is taken.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -66,6 +71,8 @@ pub struct Pipeline {
     pub sink: Arc<Sink>,
     /// Copies requests for shadow deployments.
     pub mirroring: Arc<Mirroring>,
+    /// Makes jobs of what batch endpoints are asked for.
+    pub jobs: Arc<dyn Jobs>,
     /// What else it goes by.
     pub rules: Rules,
 }
@@ -76,6 +83,8 @@ enum Outcome {
     Answered(http::response::Parts, Relay),
     /// The gateway's own word that is no refusal.
     Settled(http::response::Parts),
+    /// What became of a job that was asked for.
+    Told(JobAnswer),
     /// Both ends leave HTTP; the fields of the answer.
     Switched(HeaderMap, Switched),
 }
@@ -142,6 +151,10 @@ impl Service for Pipeline {
             Ok(Outcome::Settled(head)) => {
                 let head = respond::preflight(head, &mut record);
                 answered(head, Answer::of_gateway(Bytes::new(), record, note))
+            }
+            Ok(Outcome::Told(told)) => {
+                let (head, body) = respond::told(&told, &mut record);
+                answered(head, Answer::of_gateway(body, record, note))
             }
             Ok(Outcome::Switched(fields, Switched { client, instance, pass, deadline })) => {
                 let head = respond::switched(fields, &mut record);
@@ -226,7 +239,14 @@ impl Pipeline {
         let who = self.gate.authenticate(&snapshot, endpoint, &head.headers, record.peer).await?;
         record.caller = who.caller().cloned();
         if endpoint.batch.is_some() {
-            return Err(Reason::NotForScoring.into());
+            let ask = jobs::ask(&head, matched.path, body, self.rules.jobs).await?;
+            let caller = who.caller().cloned().ok_or(Reason::Defect)?;
+            let (endpoint, token) = (endpoint.clone(), jobs::token(&head));
+            let request_id = record.request_id.to_str().unwrap_or_default().to_owned();
+            let client = record.peer;
+            let call =
+                JobCall { ask, endpoint, snapshot: snapshot.clone(), caller, token, request_id, client };
+            return Ok(Outcome::Told(self.jobs.call(call).await));
         }
         let permit = self.gate.authorize(&snapshot, who).await?;
         record.key = permit.key().map(KeySlot::as_str);
@@ -303,7 +323,8 @@ impl Pipeline {
             }
             None => (body, None),
         };
-        let bounds = dispatch::Bounds { first_byte, flow: &flow, latest };
+        let hurried = first_byte < clocks.first_byte;
+        let bounds = dispatch::Bounds { first_byte, hurried, flow: &flow, latest, replay: self.rules.replay };
         let sent = dispatch::dispatch(pass, head, body, &target, &bounds, record).await;
         let (mut response, pass) = sent.map_err(|fault| {
             record.request_bytes = flow.bytes();

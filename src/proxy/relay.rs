@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::headers::trailers_towards_client;
 use super::mirror::Watch;
 use crate::gate::admit::Pass;
 use crate::net::conn::Note;
@@ -115,7 +116,13 @@ impl Body for Answer {
                 if relay.ended {
                     relay.watch = relay.watch.take().and_then(Watch::end);
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        trailers_towards_client(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                    Err(frame) => frame,
+                })))
             }
             Poll::Ready(None) => {
                 relay.ended = true;

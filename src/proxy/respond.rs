@@ -10,6 +10,7 @@ use super::grpc;
 use super::headers::{
     CLIENT_REQUEST_ID, DEPLOYMENT, ERROR_REASON, ERROR_STATUS, MS_REQUEST_ID, REQUEST_ID, towards_client,
 };
+use super::jobs::{self, JobAnswer};
 use crate::gate::fault::Fault;
 use crate::settings::ModelErrors;
 use crate::telemetry::record::Record;
@@ -82,6 +83,17 @@ pub(super) fn preflight(mut head: http::response::Parts, record: &mut Record) ->
     head
 }
 
+/// What became of a job that was asked for.
+pub(super) fn told(answer: &JobAnswer, record: &mut Record) -> (http::response::Parts, Bytes) {
+    let (mut head, body) = jobs::answered(answer);
+    (record.status, record.reason) = (Some(answer.status), answer.reason);
+    if let Some(reason) = answer.reason {
+        head.headers.insert(ERROR_REASON, HeaderValue::from_static(reason));
+    }
+    identify(&mut head.headers, record);
+    (head, body)
+}
+
 /// The answer to a handshake that the instance accepted.
 pub(super) fn switched(fields: HeaderMap, record: &mut Record) -> http::response::Parts {
     let (mut head, ()) = Response::new(()).into_parts();
@@ -103,6 +115,9 @@ pub(super) fn answer(
     let status = head.status;
     record.model_status = Some(status);
     towards_client(&mut head.headers);
+    // Whose word an error is, only the gateway says.
+    head.headers.remove(ERROR_STATUS);
+    head.headers.remove(ERROR_REASON);
     let failed = match errors {
         ModelErrors::Passthrough => status.is_client_error() || status.is_server_error(),
         ModelErrors::FailedDependency => status != StatusCode::OK,

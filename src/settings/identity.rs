@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::on_behalf_of::OnBehalfOf;
 use crate::forms::Form;
 
 /// Whose tokens are accepted.
@@ -24,6 +25,8 @@ pub struct Identity {
     pub max_token_lifetime: Duration,
     /// Where groups are looked up that do not fit into a token: the base address of a Microsoft Graph.
     pub directory: Option<Directory>,
+    /// How a token of a caller's becomes one for storage; `None` if nothing is done in anybody's name.
+    pub on_behalf_of: Option<OnBehalfOf>,
 }
 
 /// Entra tenants of one authority.
@@ -133,6 +136,7 @@ impl Identity {
                 })
             },
         );
+        let on_behalf_of = OnBehalfOf::read(form, base, &entra);
         Identity {
             entra,
             issuers: issuers.into_iter().flatten().collect(),
@@ -141,6 +145,7 @@ impl Identity {
             clock_skew,
             max_token_lifetime,
             directory: directory.flatten(),
+            on_behalf_of,
         }
     }
 }

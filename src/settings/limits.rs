@@ -47,6 +47,7 @@ limits! {
     header_field: usize = 24 * KIB, 256, MIB, "Bytes of one header field.";
     header_bytes: usize = 64 * KIB, KIB, 4 * MIB, "Bytes of all header fields.";
     header_count: usize = 100, 8, 1_000, "Header fields of a request.";
+    small_chunks: u32 = 10_000, 1, 10_000_000, "Chunks of less than 64 bytes of an HTTP/1 client on one connection in 10 s.";
     request_body: usize = 100 * MIB, 1, 64 * 1024 * MIB, "Bytes of a request body.";
     request_body_max: usize = 1024 * MIB, 1, 64 * 1024 * MIB, "The most `max_request_bytes` that an endpoint may ask for.";
     body_progress: Duration = secs(15), MS, secs(3600), "Time without a byte of the request body.";
@@ -54,6 +55,7 @@ limits! {
     requests_per_second: u32 = 100_000, 1, 10_000_000, "Requests to one endpoint in a second; an endpoint's `rate_limit` may say otherwise.";
     requests_per_second_per_principal: u32 = 100_000, 1, 10_000_000, "Requests of one caller to one endpoint in a second, likewise.";
     connect: Duration = secs(1), MS, secs(60), "Time to connect to an instance.";
+    replay_body: usize = 64 * KIB, 1, 16 * MIB, "Bytes of a request body kept until an HTTP/2 instance begins to answer, to send the request once more if it is refused.";
     response_idle: Duration = secs(60), MS, secs(3600), "Time without a byte of an instance's response.";
     request_total: Duration = secs(180), MS, secs(24 * 3600), "Time for a whole request, streams included.";
     request_total_max: Duration = secs(3600), MS, secs(24 * 3600), "The longest `timeouts.total_ms` a deployment may ask for.";
@@ -89,6 +91,8 @@ limits! {
     jwks_max_stale: Duration = secs(24 * 3600), secs(1), secs(30 * 24 * 3600), "Time that keys stay in use while their issuer is unreachable.";
     group_cache: Duration = secs(300), MS, secs(300), "Time that looked-up groups are kept.";
     failed_authentications: u32 = 100, 1, 1_000_000, "Failed authentications of one client address in 10 s before they are answered 429.";
+    store_connections: u32 = 8, 1, 1_000, "Connections to a PostgreSQL store, besides the one that listens for changes. Needs a restart.";
+    store_time: Duration = secs(20), secs(1), secs(300), "Time for a PostgreSQL store to do one thing. Needs a restart.";
     snapshot_max_age: Duration = secs(900), secs(1), secs(24 * 3600), "Time that the data plane goes on while the store is unreachable. Needs a restart.";
     drain_notice: Duration = secs(5), Duration::ZERO, secs(600), "Time after SIGTERM in which the gateway is not ready and still accepts, so that balancers notice.";
     drain: Duration = secs(30), MS, secs(3600), "Time for requests in flight to finish after that.";
@@ -97,6 +101,13 @@ limits! {
     mirror_requests: usize = 64, 1, 100_000, "Copies at work at once; what is more is not copied.";
     mirror_compare: usize = 256 * KIB, 1, 16 * MIB, "Bytes of a JSON answer that is compared with a shadow's.";
     mirror_answer: usize = 16 * MIB, 1, 1024 * MIB, "Bytes read of a shadow's answer before it is broken off.";
+    batch_jobs: usize = 1_000, 1, 1_000_000, "Batch jobs that have not ended.";
+    batch_leads: usize = 16, 1, 1_000, "Batch jobs that this gateway leads at once.";
+    batch_mini_batches: usize = 32, 1, 10_000, "Mini-batches that this gateway works on at once, of all jobs.";
+    batch_request_bytes: usize = 16 * MIB, KIB, 1024 * MIB, "Bytes of a request that rows are packed into.";
+    batch_answer_bytes: usize = 64 * MIB, KIB, 1024 * MIB, "Bytes of a model's answer to a request of a job.";
+    batch_lease: Duration = secs(10), secs(1), secs(600), "Time after which another gateway takes up what this one was working on, if it is gone. The clocks of gateways of one store must not differ by more than half of it.";
+    batch_patience: Duration = secs(600), secs(1), secs(24 * 3600), "Time without a mini-batch's end after which a job fails.";
     control_body: usize = MIB, KIB, 64 * MIB, "Bytes of a control-plane request body.";
     control_time: Duration = secs(30), MS, secs(600), "Time for a control-plane operation.";
     control_operations: usize = 512, 1, 100_000, "Control-plane operations that are worked on at once.";
@@ -111,5 +122,13 @@ limits! {
     role_definitions: usize = 5_000, 1, 100_000, "Custom roles.";
     aml_token_life: Duration = secs(3600), secs(1), secs(24 * 3600), "Life of a token that the gateway issues for an endpoint.";
     token_key_life: Duration = secs(30 * 24 * 3600), secs(3600), secs(366 * 24 * 3600), "Time after which such tokens are signed by a new key.";
+    batch_files: usize = 1_000_000, 1, 100_000_000, "Files of a batch job's input.";
+    batch_bytes: usize = 1024 * 1024 * MIB, 1, 1024 * 1024 * 1024 * MIB, "Bytes of a batch job's input, and of any one file of it.";
+    batch_file_bytes: usize = 100 * MIB, 1, 64 * 1024 * MIB, "Bytes of a file that is one request.";
+    batch_row_bytes: usize = MIB, KIB, 1024 * MIB, "Bytes of a row of a table.";
+    batch_row_group_bytes: usize = 512 * MIB, KIB, 64 * 1024 * MIB, "Bytes of a row group of a Parquet file, packed or unpacked.";
+    batch_fetches: usize = 4, 1, 1_000, "Reads from stores and hosts at once for one batch job.";
+    batch_connect: Duration = secs(10), MS, secs(60), "Time to connect to a store or host for a batch job.";
+    batch_idle: Duration = secs(60), MS, secs(3600), "Time without a byte from a store or host.";
     explained_requests: usize = 10_000, 1, 1_000_000, "Scoring requests that `auth why` can still explain. Needs a restart.";
 }

@@ -15,27 +15,30 @@ impl Settings {
 
     fn fixed(&self) -> Vec<(&'static str, String)> {
         macro_rules! fields {
-            ($($name:literal: $($path:ident).+,)*) => { vec![$(($name, format!("{:?}", self.$($path).+)),)*] };
+            ($($name:literal: $value:expr,)*) => { vec![$(($name, format!("{:?}", $value)),)*] };
         }
         fields! {
-            "data_plane.listen": data_plane.listen,
-            "data_plane.layout": data_plane.layout,
-            "data_plane.workers": data_plane.workers,
-            "control_plane.listen": control_plane.listen,
-            "control_plane.public_url": control_plane.public_url,
-            "control_plane.tls": control_plane.tls,
-            "admin.listen": admin,
-            "store": store,
-            "master_key.file": master_key,
-            "limits.requests_per_endpoint": limits.requests_per_endpoint,
-            "limits.eject_window": limits.eject_window,
-            "limits.dns_refresh": limits.dns_refresh,
-            "limits.restart_pause": limits.restart_pause,
-            "limits.restart_pause_max": limits.restart_pause_max,
-            "limits.process_stop": limits.process_stop,
-            "limits.instance_output": limits.instance_output,
-            "limits.snapshot_max_age": limits.snapshot_max_age,
-            "limits.explained_requests": limits.explained_requests,
+            "data_plane.listen": self.data_plane.listen,
+            "data_plane.layout": self.data_plane.layout,
+            "data_plane.workers": self.data_plane.workers,
+            "control_plane.listen": self.control_plane.listen,
+            "control_plane.public_url": self.control_plane.public_url,
+            "control_plane.tls": self.control_plane.tls,
+            "admin.listen": self.admin,
+            "store": self.store.whole(),
+            "data_directory": self.data_directory,
+            "master_key.file": self.master_key,
+            "limits.requests_per_endpoint": self.limits.requests_per_endpoint,
+            "limits.eject_window": self.limits.eject_window,
+            "limits.dns_refresh": self.limits.dns_refresh,
+            "limits.restart_pause": self.limits.restart_pause,
+            "limits.restart_pause_max": self.limits.restart_pause_max,
+            "limits.process_stop": self.limits.process_stop,
+            "limits.instance_output": self.limits.instance_output,
+            "limits.store_connections": self.limits.store_connections,
+            "limits.store_time": self.limits.store_time,
+            "limits.snapshot_max_age": self.limits.snapshot_max_age,
+            "limits.explained_requests": self.limits.explained_requests,
         }
     }
 }
@@ -79,6 +82,10 @@ mod tests {
         assert_eq!(now.needs_restart(&parse("limits: { dns_refresh: 5s, drain: 2s }")), [""; 0]);
         let next = parse("limits: { dns_refresh: 2s }\nstore: memory\nadmin: { listen: '127.0.0.1:5' }");
         assert_eq!(now.needs_restart(&next), ["admin.listen", "store", "limits.dns_refresh"]);
+        let postgres = |password: &str| {
+            parse(&format!("store: 'postgres://me:{password}@db/gate'\nmaster_key: {{ file: m.key }}"))
+        };
+        assert_eq!(postgres("a").needs_restart(&postgres("b")), ["store"]);
         let next = parse("control_plane: { tls: { certificate: a, private_key: b } }");
         assert_eq!(now.needs_restart(&next), ["control_plane.tls", "limits.dns_refresh"][..1]);
     }

@@ -88,3 +88,21 @@ fn store_paths_are_relative_to_the_file() {
     assert_eq!(store("sqlite:///data/s.db"), StoreUrl::Sqlite("/data/s.db".into()));
     assert_eq!(store("memory"), StoreUrl::Memory);
 }
+
+#[test]
+fn gateways_that_share_a_store_have_a_directory_and_a_master_key() {
+    let with = |more: &str| parse(&format!("data_plane: {{listen: '127.0.0.1:1'}}\n{more}"));
+    let postgres = "store: 'postgres://me:sesame@db/gate'";
+    let mistakes = with(postgres).unwrap_err().to_string();
+    assert!(mistakes.contains("master_key.file: is missing") && !mistakes.contains("sesame"), "{mistakes}");
+    let settings = with(&format!("{postgres}\nmaster_key: {{file: m.key}}")).unwrap();
+    assert_eq!(settings.directory(), Some(Path::new("/var/lib/scoregate")));
+    assert!(!format!("{settings:?}").contains("sesame"));
+    let given = format!("{postgres}\nmaster_key: {{file: m.key}}\ndata_directory: own");
+    assert_eq!(with(&given).unwrap().directory(), Some(Path::new("/etc/scoregate/own")));
+    let beside = with("store: sqlite:///data/s.db").unwrap();
+    assert_eq!(beside.directory(), Some(Path::new("/data")));
+    assert_eq!(with("store: memory").unwrap().directory(), None);
+    let mistakes = with("store: memory\ndata_directory: own").unwrap_err().to_string();
+    assert!(mistakes.contains("data_directory: is only for a PostgreSQL store"), "{mistakes}");
+}

@@ -84,7 +84,7 @@ pub struct Claim {
 }
 
 /// What became of a mini-batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// The object that holds its predictions, or none if there are none to keep.
     pub object: Option<String>,
@@ -136,7 +136,8 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     async fn submit(&self, job: &KeptJob, request: Option<&str>) -> Result<Submitted, StoreError>;
     /// A job by its resource id (`{workspace}/jobs/{name}`).
     async fn job(&self, id: &Scope) -> Result<Option<KeptJob>, StoreError>;
-    /// Jobs, newest first, those made before the one named `after`, at most `most`.
+    /// Jobs, newest first and those of one moment by name, those that come after the one named `after`, at most `most`;
+    /// none if there is no such job.
     async fn jobs(
         &self,
         of: &JobFilter,
@@ -148,12 +149,14 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Jobs that have not ended, of everybody.
     async fn unfinished(&self) -> Result<u64, StoreError>;
 
-    /// Takes the lead of the oldest job that has not ended and that nobody leads at `now`, until `until`.
+    /// Takes the lead of the oldest job that has not ended and that nobody leads at `now`, until `until`; at that moment
+    /// it is over, and anybody may take it.
     async fn lead(&self, holder: &str, now: i64, until: i64) -> Result<Option<Lead>, StoreError>;
-    /// Keeps a lead until then. Gives the job as it is now, or none if the lead was lost.
+    /// Keeps a lead until then. Gives the job as it is now, or none if the lead was lost: taken by somebody, not merely
+    /// over.
     async fn keep_lead(&self, lead: &Lead, until: i64) -> Result<Option<KeptJob>, StoreError>;
-    /// Takes down how far a job is, and what is sealed for it. `false` if the lead was lost. With a final state the
-    /// lead ends and nothing stays sealed.
+    /// Takes down how far a job is, and what is sealed for it from then on, if anything. `false` if the lead was lost.
+    /// With a final state the lead ends and nothing stays sealed.
     async fn note(&self, lead: &Lead, state: &JobState, sealed: Option<&str>) -> Result<bool, StoreError>;
     /// Adds items from this index on; those that are there already stay as they are. `false` if the lead was lost.
     async fn plan(&self, lead: &Lead, first: u64, items: &[Vec<FileRef>]) -> Result<bool, StoreError>;
@@ -162,8 +165,11 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Items that are done with, from this index on, in their order, at most `most`.
     async fn ended(&self, id: &Scope, from: u64, most: u32) -> Result<Vec<Ended>, StoreError>;
 
-    /// Takes up to `most` items of a running job that can be taken at `now`, in their order, until `until`; no more of
-    /// them than that are to be held by everybody together.
+    /// Takes up to `most` items that can be taken at `now`, in their order, until `until`, as long as no more than
+    /// `in_all` are held by everybody together. None of a job that does not run or that somebody asked to be stopped.
+    ///
+    /// `times` are `now` and `until`. Whatever is held beyond its time by then is lost to its holder, even if it is not
+    /// among what is taken.
     async fn claim(
         &self,
         id: &Scope,
@@ -172,10 +178,12 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
         most: u32,
         in_all: u32,
     ) -> Result<Vec<Claim>, StoreError>;
-    /// Keeps claims until then, and gives the indices of those that are still held.
+    /// Keeps claims of a job until then, and gives the indices of those that are still held, in their order; none of a
+    /// job that has ended.
     async fn keep_claims(&self, claims: &[Claim], until: i64) -> Result<Vec<u64>, StoreError>;
-    /// Takes down what became of an item. `false` if somebody else has it by now, or has ended it.
+    /// Takes down what became of an item. `false` if it was lost meanwhile, or the job has ended. Said twice by the same
+    /// holder, because the answer did not come, an end is still `true`.
     async fn settle(&self, claim: &Claim, outcome: &Outcome) -> Result<bool, StoreError>;
-    /// Running jobs, oldest first: any gateway may take up their items.
+    /// Running jobs that nobody asked to be stopped, oldest first: any gateway may take up their items.
     async fn running(&self, most: u32) -> Result<Vec<KeptJob>, StoreError>;
 }

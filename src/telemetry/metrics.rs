@@ -69,6 +69,11 @@ families! {
     broken_resources: IntGauge = "scoregate_broken_resources", "Endpoints and deployments of which something cannot be used.";
     inert_assignments: IntGauge = "scoregate_inert_role_assignments", "Role assignments that grant nothing because something about them is not understood.";
     store_up: IntGauge = "scoregate_store_up", "1 while the store answers.";
+    batch_jobs: IntCounterVec = "scoregate_batch_jobs_total", "Batch jobs that ended here, by how.", ["status"];
+    batch_mini_batches: IntCounterVec = "scoregate_batch_mini_batches_total", "Tries of mini-batches, by how they ended.", ["outcome"];
+    batch_active: IntGauge = "scoregate_batch_mini_batches_active", "Mini-batches being worked on here.";
+    batch_rows: IntCounter = "scoregate_batch_rows_total", "Predictions that were kept.";
+    batch_failures: IntCounter = "scoregate_batch_failures_total", "Files or rows that could not be scored.";
     resources_ok: IntGauge = "scoregate_resources_ok", "1 if the resources directory is in force as it is, 0 if an earlier state of it is.";
     resources_failures: IntCounter = "scoregate_resources_failures_total", "Readings of the resources directory that failed.";
     reload_failures: IntCounterVec = "scoregate_reload_failures_total", "Reloads that failed and left the last good state in force.", ["what"];
@@ -91,6 +96,7 @@ families! {
     proxy_refused: IntCounterVec = "scoregate_security_proxy_refused", "Connections of trusted proxies that did not introduce their client soundly.", ["reason"];
     h2_abuse: IntCounterVec = "scoregate_security_h2_abuse", "HTTP/2 clients that went beyond what a connection may do.", ["reason"];
     upgrade_refused: IntCounterVec = "scoregate_security_upgrade_refused", "Changes of protocol that clients asked for and did not get.", ["reason"];
+    egress_denied: IntCounterVec = "scoregate_security_egress_denied", "Connections of batch jobs that were not made, because they would have gone where none may go.", ["reason"];
     upstream_protocol: IntCounterVec = "scoregate_security_upstream_protocol", "Answers of instances that were not sound HTTP.", ["reason"];
 }
 

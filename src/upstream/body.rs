@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
+use super::replay::Replay;
 use crate::mirror::Tee;
 
 /// Why a client's body did not come to its end.
@@ -60,6 +61,13 @@ enum Turn {
 }
 
 impl BodyFlow {
+    /// Of a body that the gateway has whole: only the instance is waited for.
+    pub fn of_gateway() -> BodyFlow {
+        let flow = BodyFlow::default();
+        flow.pass(Turn::Ended(Instant::now()));
+        flow
+    }
+
     /// Bytes that passed.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -115,6 +123,8 @@ enum From {
     Client(Incoming),
     /// What was kept of another body.
     Kept(Option<Bytes>),
+    /// Another body, which can be sent once more.
+    Again(Replay),
 }
 
 /// A client's body, passed on unread.
@@ -154,6 +164,26 @@ impl RequestBody {
     /// What was kept of another body.
     pub fn kept(bytes: Bytes) -> RequestBody {
         RequestBody::of(From::Kept(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// The same body, with its first so many bytes kept so that it can be sent once more while no more than those have
+    /// passed. An empty one needs nothing kept.
+    #[must_use]
+    pub fn replayable(self, most: usize) -> (RequestBody, Option<Replay>) {
+        if self.is_end_stream() {
+            return (self, None);
+        }
+        let replay = Replay::new(self, most);
+        (RequestBody::again(replay.clone()), Some(replay))
+    }
+
+    pub(super) fn again(replay: Replay) -> RequestBody {
+        RequestBody::of(From::Again(replay))
+    }
+
+    /// Whether it broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.flow.error().is_some()
     }
 
     fn of(from: From) -> RequestBody {
@@ -200,6 +230,7 @@ impl Body for RequestBody {
             let from = match &mut body.from {
                 From::Nothing => return Poll::Ready(None),
                 From::Kept(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+                From::Again(replay) => return replay.poll_frame(cx),
                 From::Client(from) => from,
             };
             let frame = match Pin::new(from).poll_frame(cx) {
@@ -247,6 +278,7 @@ impl Body for RequestBody {
             From::Nothing => true,
             From::Client(from) => from.is_end_stream(),
             From::Kept(bytes) => bytes.is_none(),
+            From::Again(replay) => replay.is_end_stream(),
         }
     }
 
@@ -255,6 +287,7 @@ impl Body for RequestBody {
             From::Nothing => SizeHint::with_exact(0),
             From::Client(from) => from.size_hint(),
             From::Kept(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            From::Again(replay) => replay.size_hint(),
         }
     }
 }

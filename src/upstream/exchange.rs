@@ -17,6 +17,8 @@ use super::body::RequestBody;
 pub enum SendError {
     /// Nothing of the request was written; here it is back.
     NotSent(Box<Request<RequestBody>>),
+    /// The instance says that it did not and will not process it: it refused the stream, or takes its leave without it.
+    Refused,
     /// The connection broke before the head of the response was whole; the instance may have seen the request.
     Broken,
     /// The instance answered something that is not sound HTTP.
@@ -46,13 +48,26 @@ fn failed(mut error: hyper::client::conn::TrySendError<Request<RequestBody>>) ->
         return SendError::NotSent(Box::new(request));
     }
     let error = error.into_error();
-    if error.is_user() {
+    let http2 = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    if http2.is_some_and(is_refusal) {
+        SendError::Refused
+    } else if http2.is_some_and(h2::Error::is_library) {
+        // Our parser found what the instance said unsound.
+        SendError::Protocol
+    } else if error.is_user() {
         SendError::RequestBody
     } else if error.is_parse() {
         SendError::Protocol
     } else {
         SendError::Broken
     }
+}
+
+/// Whether an HTTP/2 instance says that it did not process a request (RFC 9113 section 8.7). Of its GOAWAY the parser tells
+/// only the streams behind the last one that it names.
+fn is_refusal(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
 }
 
 /// Refuses an answer that could be read in two ways, that was not asked for, or that has no status.

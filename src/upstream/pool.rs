@@ -18,6 +18,11 @@ use crate::model::backend::HttpVersion;
 /// Bytes that are read of an answer at a time: some of these wait for every client that is slow.
 const BUFFER: usize = 64 * 1024;
 
+/// Bytes of one HTTP/2 answer that wait for a client that is slow.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Of all answers on a connection, which is more than there ever are: clients that are slow must not hold up others.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// How many idle connections are looked at for one that is ready.
 const LOOK: usize = 8;
 
@@ -98,11 +103,7 @@ impl Pool {
             let Some(mut handle) = self.take(worker) else {
                 break;
             };
-            let result = match &mut handle {
-                Handle::Http1(handle) => handle.send(request).await,
-                Handle::Http2(handle) => handle.send(request).await,
-            };
-            match result {
+            match self.exchange(&mut handle, request).await {
                 Err(SendError::NotSent(back)) => request = *back,
                 Err(error) => return Err(Failed::Send(error)),
                 Ok(response) => {
@@ -115,13 +116,23 @@ impl Pool {
             Ok(handle) => handle,
             Err(error) => return Err(Failed::Connect(error, Box::new(request))),
         };
-        let result = match &mut handle {
-            Handle::Http1(handle) => handle.send(request).await,
-            Handle::Http2(handle) => handle.send(request).await,
-        };
-        let response = result.map_err(Failed::Send)?;
+        let response = self.exchange(&mut handle, request).await.map_err(Failed::Send)?;
         self.put(worker, handle);
         Ok(response)
+    }
+
+    async fn exchange(
+        &self,
+        handle: &mut Handle,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
+        let response = match handle {
+            Handle::Http1(handle) => handle.send(request).await,
+            Handle::Http2(handle) => handle.send(request).await,
+        }?;
+        // Of HTTP/2 the parser bounds the bytes only.
+        let within = response.headers().len() <= self.bounds.header_count;
+        if within { Ok(response) } else { Err(SendError::Protocol) }
     }
 
     /// Asks for another protocol on a connection of its own, which is never kept.
@@ -181,6 +192,9 @@ impl Pool {
             // Every request shares the connection, so that one that died unnoticed would hold up all of them.
             builder
                 .timer(TokioTimer::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_send_buf_size(BUFFER)
                 .max_header_list_size(u32::try_from(self.bounds.header_bytes).unwrap_or(u32::MAX))
                 .keep_alive_interval(PING)
                 .keep_alive_timeout(PING / 2)

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::messages::tried;
 use crate::support::instance::{Seen, ok};
 use crate::support::played::{Link, play};
 use crate::support::raw::Answer;
@@ -172,6 +173,7 @@ async fn unsound_answers_are_502_and_end_their_connection() {
     }
     let counted = stand.metric("scoregate_security_upstream_protocol{reason=\"head\"}").await;
     assert!(counted >= 40.0, "{counted}");
+    tried("unsound answers to POST and GET, each asked for once", cases.len() * 2);
     stand.stop().await;
 }
 
@@ -223,6 +225,7 @@ async fn a_cut_answer_is_passed_on_as_cut() {
     }
     let counted = stand.metric("scoregate_security_upstream_protocol{reason=\"body\"}").await;
     assert!(counted >= 8.0, "{counted}");
+    tried("answers that were cut, each asked for once", cases.len());
     stand.stop().await;
 }
 
@@ -339,6 +342,7 @@ async fn sound_answers_pass_and_nothing_behind_them_is_an_answer() {
         let ends = *close || raw.contains("close") || raw.contains("poison") || raw.ends_with('x');
         assert_eq!(next == first, !ends, "{case}: connection {first}, then {next}");
     }
+    tried("sound answers, and whether the instance saw its connection again", SOUND.len());
     stand.stop().await;
 }
 
@@ -356,6 +360,7 @@ async fn what_concerns_the_instance_s_connection_stays_there() {
         "x-request-id: evil-42",
         "x-ms-request-id: evil-42\r\nx-ms-request-id: evil-42",
         "azureml-model-deployment: evil-42",
+        "ms-azureml-model-error-reason: evil-42\r\nms-azureml-model-error-statuscode: evil-42",
     ];
     let cases: Vec<Case> = evil
         .iter()
@@ -379,6 +384,7 @@ async fn what_concerns_the_instance_s_connection_stays_there() {
         }
         client.right(fields, number, &blue).await;
     }
+    tried("answers with fields of the connection", evil.len());
     stand.stop().await;
 }
 

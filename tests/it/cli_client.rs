@@ -1,5 +1,8 @@
 //! The client commands of the real binary, against `scoregate dev` in a process of its own.
 
+mod batch;
+mod identities;
+
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use scoregate::model::resource::Resource;
 use scoregate::model::role::{PrincipalId, PrincipalType, RoleAssignment};
 use scoregate::rbac::builtin;
 use scoregate::store::chain::Chain;
-use scoregate::store::{Batch, Change, Expect, Manager, SqliteStore, Store};
+use scoregate::store::{Batch, Change, Expect, Manager, SqlStore, Store};
 use uuid::Uuid;
 
 /// The store that a child writes to. This test's own binary is the child.
@@ -38,7 +38,7 @@ fn resource(n: u128) -> Resource {
 }
 
 /// Everything in a store, by number.
-async fn numbers(store: &SqliteStore) -> BTreeMap<u128, Resource> {
+async fn numbers(store: &SqlStore) -> BTreeMap<u128, Resource> {
     let contents = store.contents().await.unwrap();
     let numbered = contents.iter().map(|stored| match &stored.resource {
         Resource::RoleAssignment(grant) => (grant.id.as_u128(), stored.resource.clone()),
@@ -53,7 +53,7 @@ async fn write(file: &Path) {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{text}").and_then(|()| out.flush())
     };
-    let store = SqliteStore::open(file, chain()).await.unwrap();
+    let store = SqlStore::open(file, chain()).await.unwrap();
     let mut last = numbers(&store).await.keys().max().copied().unwrap_or(0);
     say(format!("\nopened {last}")).unwrap();
     loop {
@@ -106,7 +106,7 @@ async fn every_acknowledged_write_survives_kill_9() {
                 acknowledged += 1;
             }
         }
-        let store = SqliteStore::open(&file, chain()).await.unwrap();
+        let store = SqlStore::open(&file, chain()).await.unwrap();
         let there = numbers(&store).await;
         for n in 1..=acknowledged {
             assert_eq!(there.get(&n), Some(&resource(n)), "write {n} after kill {kills}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
@@ -119,6 +119,16 @@ async fn a_real_client_calls_a_real_server() {
     }
 }
 
+/// Fields of an answer that are the gateway's.
+const FORGED: [&str; 6] = [
+    "x-request-id",
+    "x-ms-request-id",
+    "x-ms-client-request-id",
+    "azureml-model-deployment",
+    "ms-azureml-model-error-reason",
+    "content-length",
+];
+
 /// What reached the instance, head and trailers.
 type Seen = Arc<Mutex<Vec<(HeaderMap, Option<HeaderMap>)>>>;
 
@@ -141,8 +151,13 @@ async fn instance() -> (u16, Seen) {
                     if hangs {
                         std::future::pending::<()>().await;
                     }
-                    let trailers =
-                        HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+                    let said = [("grpc-status", "0"), ("x-own", "kept")].into_iter();
+                    // What the gateway alone may say, it may not say in trailers either.
+                    let forged = FORGED.map(|name| (name, "forged"));
+                    let trailers = said.chain(forged).map(|(name, value)| {
+                        (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
+                    });
+                    let trailers = HeaderMap::from_iter(trailers);
                     let frames = [Frame::data(Bytes::from_static(b"\0\0\0\0\0")), Frame::trailers(trailers)];
                     let body = StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)));
                     Ok::<_, Infallible>(
@@ -187,7 +202,12 @@ async fn trailers_reach_the_client_and_none_of_its_own_the_instance() {
     let fields = [("content-type", "application/grpc+proto"), ("authorization", bearer.as_str())];
     let (head, length, trailers) = call(&stand, "/endpoints/my-ep/x.Y/Z", &fields).await;
     assert_eq!((head.status.as_u16(), length), (200, 5));
-    assert_eq!(trailers.unwrap()["grpc-status"], "0");
+    let trailers = trailers.unwrap();
+    assert_eq!(
+        (&trailers["grpc-status"], &trailers["x-own"]),
+        (&"0".parse().unwrap(), &"kept".parse().unwrap())
+    );
+    assert_eq!(trailers.len(), 2, "{trailers:?}");
     let (reached, own) = seen.lock().remove(0);
     assert_eq!(
         (&reached["te"], &reached["content-type"]),

@@ -408,3 +408,27 @@ async fn an_instance_may_ask_for_a_certificate_and_has_to_show_the_right_one() {
         stand.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_in_a_hurry_leaves_the_instances_where_they_are() {
+    let (one, two) = (Holding::named("\"one\"").await, Holding::named("\"two\"").await);
+    let limits = "{ eject_failures: 2, eject_time: 1h }";
+    let stand = stand(&[&one.url, &two.url], "", limits).await;
+    let token = stand.token("scientist");
+    for _ in 0..8 {
+        // Fifty milliseconds, for a model that needs longer.
+        let answer = ask(
+            stand.gateway.data,
+            format!(
+                "POST /endpoints/my-ep/x.Y/Z HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {token}\r\n\
+                 Content-Type: application/grpc\r\ngrpc-timeout: 50m\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            ),
+        )
+        .await
+        .expect("an answer");
+        assert_eq!(answer.field("grpc-status"), Some("4"), "DEADLINE_EXCEEDED: {}", answer.head);
+    }
+    assert!(one.sent() > 1 && two.sent() > 1, "{} {}", one.sent(), two.sent());
+    assert_eq!(stand.counted("scoregate_ejections_total{").await, 0);
+    stand.stop().await;
+}

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
+use super::messages::tried;
 use crate::support::instance::ok;
 use crate::support::played::{Link, play};
 use crate::support::stand::deployment;
@@ -68,9 +69,13 @@ async fn heads_are_bounded() {
             "a".repeat(length - rest)
         )
     };
+    let options = |count: usize| {
+        let (some, rest) = ("a, ".repeat(9), ",".repeat(count - 11));
+        format!("GET /endpoints/my-ep/a HTTP/1.1\r\n{auth}Connection: {some}b\r\nConnection: {rest}\r\n\r\n")
+    };
     let endless_line = format!("GET /endpoints/my-ep/{}", "a".repeat(3000));
     let endless_field = format!("GET /endpoints/my-ep/a HTTP/1.1\r\n{auth}X: {}", "a".repeat(6000));
-    for (case, message, status, code) in [
+    let cases = [
         ("line at the limit", line(1023), 200, ""),
         ("line beyond it", line(1030), 414, "UriTooLong"),
         ("line without an end", endless_line, 414, "UriTooLong"),
@@ -79,9 +84,13 @@ async fn heads_are_bounded() {
         ("field without an end", endless_field, 431, "RequestHeaderFieldsTooLarge"),
         ("count at the limit", count(20), 200, ""),
         ("count beyond it", count(21), 431, "RequestHeaderFieldsTooLarge"),
+        ("names in Connection at the limit", options(20), 200, ""),
+        ("names in Connection beyond it", options(21), 431, "RequestHeaderFieldsTooLarge"),
         ("bytes at the limit", bytes(8180), 200, ""),
         ("bytes beyond it", bytes(8300), 431, "RequestHeaderFieldsTooLarge"),
-    ] {
+    ];
+    tried("heads about a bound", cases.len());
+    for (case, message, status, code) in cases {
         let before = blue.count();
         let mut raw = Raw::connect(stand.gateway.data).await;
         raw.say(message).await;
@@ -107,7 +116,7 @@ async fn bodies_are_bounded() {
     let chunked = |body: String| format!("{}{body}", head(&token, "Transfer-Encoding: chunked\r\n"));
     let length =
         |size: usize| format!("{}{}", head(&token, &format!("Content-Length: {size}\r\n")), "a".repeat(size));
-    for (case, message, status) in [
+    let cases = [
         ("length at the limit", length(1000), 200),
         ("length beyond it", length(1001), 413),
         ("length far beyond it", head(&token, "Content-Length: 999999999999\r\n"), 413),
@@ -116,7 +125,9 @@ async fn bodies_are_bounded() {
         ("chunks beyond it", chunked(format!("{}0\r\n\r\n", chunk(300).repeat(4))), 413),
         ("chunks without an end", chunked(chunk(300).repeat(4)), 413),
         ("a chunk that only says so", chunked("ffffffffffff\r\n".to_owned() + &"a".repeat(2000)), 413),
-    ] {
+    ];
+    tried("bodies about a bound", cases.len());
+    for (case, message, status) in cases {
         let whole = blue.seen().iter().filter(|seen| !seen.cut).count();
         let touched = blue.connections();
         let mut raw = Raw::connect(stand.gateway.data).await;
@@ -136,6 +147,34 @@ async fn bodies_are_bounded() {
     }
     assert!(blue.seen().iter().all(|seen| seen.body.len() <= 1000));
     assert!(stand.metric("scoregate_security_limit{reason=\"body_too_large\"}").await >= 6.0);
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_are_not_worth_their_framing_are_bounded() {
+    let (stand, blue) = start("{ small_chunks: 100 }").await;
+    let token = stand.token("scientist");
+    let message = |small: usize, large: usize| {
+        let chunk = |size: usize| format!("{size:x}\r\n{}\r\n", "a".repeat(size));
+        let chunks = chunk(1).repeat(small) + &chunk(64).repeat(large);
+        format!("{}{chunks}0\r\n\r\n", head(&token, "Transfer-Encoding: chunked\r\n"))
+    };
+    let mut raw = Raw::connect(stand.gateway.data).await;
+    for (small, large) in [(50, 0), (0, 500), (49, 5), (1, 0)] {
+        raw.say(message(small, large)).await;
+        assert_eq!(raw.hear().await.expect("an answer").status, 200, "{small} small ones");
+        assert_eq!(blue.seen().last().unwrap().body.len(), small + 64 * large);
+    }
+    raw.say(message(1, 0)).await;
+    let answer = raw.hear().await.expect("an answer");
+    assert_eq!((answer.status, answer.reason()), (400, Some("malformed")), "one too many");
+    assert!(raw.closes().await);
+    // Another connection has its own.
+    let mut raw = Raw::connect(stand.gateway.data).await;
+    raw.say(message(100, 1)).await;
+    assert_eq!(raw.hear().await.expect("an answer").status, 200);
+    assert!(blue.seen().iter().filter(|seen| seen.cut).all(|seen| seen.body.is_empty()));
+    assert_eq!(stand.counted("scoregate_security_bad_request{reason=\"small_chunks\"}").await, 1);
     stand.stop().await;
 }
 

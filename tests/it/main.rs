@@ -14,8 +14,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adaptive;
 mod answers;
+mod artifacts;
 mod auth_matrix;
+mod batch;
 mod chaos;
 mod cli;
 
@@ -33,14 +36,18 @@ mod lifecycle;
 mod limits;
 mod messages;
 mod mirror;
+mod mlflow;
+mod multiplexed;
 mod openai;
 mod openapi;
 mod processes;
 mod proxy_protocol;
 mod rates;
 mod real_servers;
+mod refused;
 mod reload;
 mod sdk;
+mod shared_store;
 mod split;
 mod supervised;
 mod tls;

@@ -36,6 +36,11 @@ fn check_refusal(case: &str, answer: &Answer, status: u16) {
     }
 }
 
+/// Says how many cases a test tried; each looked at both ends.
+pub(super) fn tried(what: &str, cases: usize) {
+    println!("{cases} cases: {what}");
+}
+
 /// Each message is answered with this status and nothing else, the connection ends, and no instance is touched, even
 /// if a second request stands behind the first.
 async fn refuse_all(cases: &[(&str, &str, u16)]) {
@@ -50,6 +55,7 @@ async fn refuse_all(cases: &[(&str, &str, u16)]) {
         assert_eq!(blue.connections(), 0, "{case}: an instance was touched: {:?}", blue.seen());
     }
     assert!(stand.metric("scoregate_panics_total").await < 0.5);
+    tried("messages refused, no instance touched", cases.len());
     stand.stop().await;
 }
 
@@ -69,6 +75,7 @@ async fn refuse_after_a_good_one(cases: &[(&str, &str, u16)]) {
         assert_eq!(blue.count(), number + 1, "{case}");
     }
     assert!(blue.seen().iter().all(|seen| seen.line() == "POST /score HTTP/1.1" && seen.body == b"{}"));
+    tried("messages refused behind a good one, which alone the instance saw", cases.len());
     stand.stop().await;
 }
 
@@ -422,6 +429,7 @@ async fn chunks_with_two_readings_are_refused_and_cut() {
     assert_eq!(whole[0].body, b"{}");
     let counted = stand.metric("scoregate_security_bad_request{reason=\"chunk\"}").await;
     assert!(counted > 10.0, "{counted}");
+    tried("chunks refused, the body cut at the instance", cases.len() + 1);
     stand.stop().await;
 }
 
@@ -580,6 +588,7 @@ async fn the_neighbours_of_what_is_refused_pass() {
         let lengths = seen.all("content-length").len() + seen.all("transfer-encoding").len();
         assert!(lengths <= 1, "{case}: {}", seen.head);
     }
+    tried("good messages, line and body as they should be at the instance", GOOD.len());
     stand.stop().await;
 }
 
@@ -643,6 +652,7 @@ async fn the_body_of_a_refused_request_is_never_a_request() {
         assert!(raw.closes().await);
         assert_eq!(blue.connections(), 0);
     }
+    tried("bodies of refused requests, no instance touched", cases.len() * 3 * 2 + 2);
     stand.stop().await;
 }
 
@@ -759,6 +769,7 @@ async fn a_client_cannot_say_what_only_the_gateway_may_say() {
     let forged = stand.metric("scoregate_security_header_stripped{reason=\"forged\"}").await;
     let underscore = stand.metric("scoregate_security_header_stripped{reason=\"underscore\"}").await;
     assert!(forged >= 20.0 && underscore >= 40.0, "{forged} {underscore}");
+    tried("forged fields in five spellings each, none at the instance", FORGED.len() * 5);
     stand.stop().await;
 }
 
@@ -840,6 +851,7 @@ async fn connection_cannot_take_away_what_the_gateway_says() {
     assert_eq!(raw.hear().await.unwrap().status, 200);
     let seen = blue.seen().pop().unwrap();
     assert_eq!((seen.field("x-hop"), seen.field("x-end")), (None, Some("2")));
+    tried("connection fields, the gateway's own whole at the instance", cases.len() + 1);
     stand.stop().await;
 }
 
@@ -879,6 +891,7 @@ async fn trailers_of_a_client_are_dropped() {
     .await;
     assert_eq!(raw.hear().await.unwrap().status, 401);
     assert_eq!(blue.count(), 5);
+    tried("trailers, none at the instance", 6);
     stand.stop().await;
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::raw::{Answer, ask};
 use crate::support::rest;
+use crate::support::site::{Site, run};
 use crate::support::{Plan, Stand, until};
 
 /// A model server of few words: tells who it is, ends when it is told to, ends after a while if its environment says so.
@@ -219,4 +220,51 @@ async fn a_process_that_does_not_live_is_started_again() {
     std::fs::write(&alive, "").unwrap();
     assert_ne!(serving(&stand, 1).await, first);
     stand.stop().await;
+}
+
+/// An instance that says who it is, and ends only if it is ended.
+const SLEEPER: &str = "echo $$ >> pids; exec sleep 600";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_end_with_a_gateway_that_is_killed() {
+    let home = tempfile::tempdir().unwrap();
+    let deployment = format!(
+        "name: blue\nendpoint_name: my-ep\ninstance_count: 3\n\
+         backend: {{ command: [ sh, -c, {SLEEPER:?}, \"{{port}}\" ], working_directory: \"{}\" }}\n",
+        home.path().display()
+    );
+    let endpoint = "name: my-ep\nauth_mode: key\ntraffic: { blue: 100 }\n".to_owned();
+    let site = Site::new(&[("ep.yaml", endpoint), ("blue.yaml", deployment)], "");
+    let running = || -> Vec<i64> {
+        let text = std::fs::read_to_string(home.path().join("pids")).unwrap_or_default();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    for (signal, code) in [("-KILL", None), ("-TERM", Some(0))] {
+        let _ = std::fs::remove_file(home.path().join("pids"));
+        let mut gateway = site.serve();
+        until("three run", async || running().len() == 3).await;
+        let pids = running();
+        assert!(pids.iter().all(|pid| lives(*pid)), "{pids:?}");
+        gateway.signal(signal);
+        assert_eq!(gateway.ended().await, code);
+        until("none of them runs", async || pids.iter().all(|pid| !lives(*pid))).await;
+        assert_eq!(running(), pids, "none was started meanwhile");
+    }
+}
+
+#[test]
+fn the_helper_runs_for_its_own_parent_only_and_says_what_it_cannot_run() {
+    let own = std::process::id().to_string();
+    let helper = |parent: &str, program: &[&str]| {
+        run(&[&["exec-instance", "--parent", parent, "--"], program].concat())
+    };
+    assert_eq!(helper(&own, &["sh", "-c", "echo $0 $1", "a", "{b"]), (0, "a {b\n".to_owned(), String::new()));
+    let (code, output, errors) = helper(&own, &["no-such-program"]);
+    assert_eq!((code, output.as_str()), (127, ""));
+    assert!(errors.starts_with("scoregate: `no-such-program` cannot be run: No such file"), "{errors}");
+    let (code, output, errors) = helper("1", &["echo", "a"]);
+    assert_eq!((code, output.as_str()), (126, ""));
+    assert!(errors.contains("the gateway that started this is gone"), "{errors}");
+    let (_, help, _) = run(&["--help"]);
+    assert!(!help.contains("exec-instance"), "{help}");
 }

@@ -11,7 +11,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / "target" / "protocols"
-PACKAGES = ["grpcio==1.85.1", "grpcio-health-checking==1.85.1", "openai==3.54.0"]
+PACKAGES = [
+    "grpcio==1.85.1", "grpcio-health-checking==1.85.1", "openai==3.54.0",
+    "mlflow-skinny==3.17.2", "pandas==3.1.1", "fastapi==0.165.0", "uvicorn==0.54.0",
+]
 
 
 def venv():

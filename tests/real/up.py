@@ -188,12 +188,15 @@ class Cache:
                     break
                 except BlockingIOError:
                     self.parent.wait(0.2)
-            # A venv belongs to one path and to one Python, whatever name that was called by.
-            python_key = [str(self.dir), sys.base_prefix, sys.version, PYTHON_PACKAGES]
-            python_key = self.once("venv", python_key, self.make_venv)
-            self.once("models", [python_key, TRAIN], self.train)
-            self.node, npm = self.find_node() or self.node_of_wheel(python_key)
-            self.once("node", NODE_PACKAGES, lambda: self.npm_install(npm))
+            self.make()
+
+    def make(self):
+        # A venv belongs to one path and to one Python, whatever name that was called by.
+        python_key = [str(self.dir), sys.base_prefix, sys.version, PYTHON_PACKAGES]
+        python_key = self.once("venv", python_key, self.make_venv)
+        self.once("models", [python_key, TRAIN], self.train)
+        self.node, npm = self.find_node() or self.node_of_wheel(python_key)
+        self.once("node", NODE_PACKAGES, lambda: self.npm_install(npm))
 
     def make_venv(self):
         shutil.rmtree(self.dir / "venv", ignore_errors=True)

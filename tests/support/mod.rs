@@ -3,11 +3,13 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod batch;
 pub mod frames;
 pub mod instance;
 pub mod mint;
 pub mod pki;
 pub mod played;
+pub mod postgres;
 pub mod provider;
 pub mod raw;
 pub mod rest;

@@ -11,7 +11,7 @@ use scoregate::identity::endpoint_key;
 use scoregate::identity::vault::Vault;
 use scoregate::model::resource::Resource;
 use scoregate::store::chain::Chain;
-use scoregate::store::{SqliteStore, Store};
+use scoregate::store::{SqlStore, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -97,10 +97,10 @@ impl Site {
     }
 
     /// The store with what opens it, which a gateway has to have made.
-    pub async fn store(&self) -> (SqliteStore, Vault) {
+    pub async fn store(&self) -> (SqlStore, Vault) {
         let vault = Vault::open(&self.path("master.key"), false).unwrap();
         let chain = Chain::new(vault.audit_key());
-        (SqliteStore::open(&self.path("store.db"), chain).await.unwrap(), vault)
+        (SqlStore::open(&self.path("store.db"), chain).await.unwrap(), vault)
     }
 
     /// The primary key of `my-ep`, read from the store.

@@ -116,6 +116,8 @@ impl Stand {
             tenant: TENANT,
             base_url: authority.clone(),
             principals: ["scientist", "outsider", "reader", "owner"].map(principal).to_vec(),
+            applications: Vec::new(),
+            managed: None,
             lifetime: Duration::from_hours(1),
         };
         let issuer = Arc::new(Issuer::new(config, || SystemClock.unix()).unwrap());
@@ -130,8 +132,10 @@ impl Stand {
         }
         let file = directory.path().join("scoregate.yaml");
         std::fs::write(&file, configuration(&plan, &authority)).unwrap();
-        let settings =
+        let mut settings =
             Settings::load(&file, std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        // This process is not the binary.
+        settings.instances.helper = env!("CARGO_BIN_EXE_scoregate").into();
         let gateway = Gateway::start(settings).await.unwrap();
         Stand { gateway, issuer, authority, directory, issuing }
     }
@@ -227,12 +231,14 @@ fn configuration(plan: &Plan, authority: &str) -> String {
         "data_plane: {{ listen: \"127.0.0.1:0\", public_url: \"http://127.0.0.1:8080\", workers: 2{} }}\n\
          control_plane: {{ listen: \"127.0.0.1:0\" }}\n\
          admin: {{ listen: \"127.0.0.1:0\" }}\n\
-         store: sqlite://store.db\n\
          workspaces: [ {{ subscription: {SUBSCRIPTION}, resource_group: default, name: default }} ]\n\
          resources: resources\n",
         plan.data_plane
     );
     let given = |section: &str| plan.settings.iter().any(|(name, _)| *name == section);
+    if !given("store") {
+        text.push_str("store: sqlite://store.db\n");
+    }
     if !given("identity") {
         text.push_str(&format!(
             "identity: {{ entra: [ {{ authority: \"{authority}\", tenants: [ {TENANT} ], ca_file: ca.pem }} ] }}\n"

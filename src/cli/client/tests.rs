@@ -126,7 +126,7 @@ async fn a_server_that_is_not_there_is_named_with_what_to_do() {
     assert!(error.contains("refused") && error.contains("--server"), "{error}");
 
     let strangers = Http::new(None, false).unwrap();
-    let credentials = Credentials::new(crate::cli::Env::default(), strangers, &fake.url, Some("t"), 0);
+    let credentials = Credentials::new(crate::cli::Env::default(), strangers, &fake.url, Some("t"), || 0);
     let error = Client::new(fake.url.clone(), credentials, true).get("/x").await.unwrap_err().to_string();
     assert!(error.contains("--ca-file"), "{error}");
 }

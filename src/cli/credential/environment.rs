@@ -37,7 +37,7 @@ pub(super) async fn token(with: &Credentials, resource: &str) -> Result<AccessTo
     let mut form = vec![("grant_type", "client_credentials"), ("client_id", client), ("scope", &scope)];
     let assertion = match (secret, certificate, federated) {
         (Some(_), ..) => None,
-        (None, Some(file), _) => Some(signed(file, client, &url, with.now).map_err(Miss::Failed)?),
+        (None, Some(file), _) => Some(signed(file, client, &url, with.now()).map_err(Miss::Failed)?),
         (None, None, file) => {
             let file = file.unwrap_or_default();
             let read = std::fs::read_to_string(file);
@@ -51,7 +51,7 @@ pub(super) async fn token(with: &Credentials, resource: &str) -> Result<AccessTo
             form.extend([("client_assertion_type", ASSERTION), ("client_assertion", assertion)]);
         }
     }
-    let granted = token_request(&with.http, &url, &form, with.now).await;
+    let granted = token_request(&with.http, &url, &form, with.now()).await;
     granted.map(|granted| granted.access).map_err(|error| Miss::Failed(error.to_string()))
 }
 

@@ -125,7 +125,7 @@ pub(super) async fn token(with: &Credentials, resource: &str) -> Result<AccessTo
     let Some(login) = kept.logins.get_mut(&key(&authority, &tenant)) else {
         return Err(Miss::Unset(format!("nobody is logged in at {authority}/{tenant}")));
     };
-    if let Some(access) = login.access.get(resource).filter(|access| access.expires > with.now + MARGIN) {
+    if let Some(access) = login.access.get(resource).filter(|access| access.expires > with.now() + MARGIN) {
         return Ok(AccessToken {
             secret: Zeroizing::new(access.token.clone()),
             expires: Some(access.expires),
@@ -140,7 +140,7 @@ pub(super) async fn token(with: &Credentials, resource: &str) -> Result<AccessTo
         ("refresh_token", &refresh),
         ("scope", &scope),
     ];
-    let granted = token_request(&with.http, &url, &form, with.now).await.map_err(|error| match error {
+    let granted = token_request(&with.http, &url, &form, with.now()).await.map_err(|error| match error {
         OAuthError::Refused { description, .. } => {
             Miss::Failed(format!("the login has ended ({description}); `scoregate login` again"))
         }

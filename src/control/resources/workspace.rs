@@ -82,7 +82,7 @@ fn groups_of(known: &[Workspace]) -> Vec<GroupView> {
 
 pub(in crate::control) async fn groups(control: &Control, call: &Call, asker: Asker) -> Outcome {
     let subscription =
-        call.path.scope(1).ok_or_else(|| Refusal::invalid("id", "the path is no resource id"))?;
+        call.path.scope(0, 1).ok_or_else(|| Refusal::invalid("id", "the path is no resource id"))?;
     let known = control.known_workspaces(&asker, &subscription)?;
     Ok(Reply::ok(Page { value: groups_of(&known), next_link: None })?)
 }
@@ -97,7 +97,7 @@ pub(in crate::control) async fn group(control: &Control, call: &Call, asker: Ask
 }
 
 pub(in crate::control) async fn list(control: &Control, call: &Call, asker: Asker) -> Outcome {
-    let scope = call.path.scope(3).ok_or_else(|| Refusal::invalid("id", "the path is no resource id"))?;
+    let scope = call.path.scope(0, 3).ok_or_else(|| Refusal::invalid("id", "the path is no resource id"))?;
     let found = control.operations.workspaces_in(&scope).into_iter().filter_map(|found| {
         let id = found.workspace.place.scope().ok()?;
         control.operations.may(&asker, READ, &id).then(|| (id.key().to_owned(), (id, found)))
@@ -131,16 +131,6 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
     let Resource::Workspace(shown) = &written.stored.resource else { return Err(Refusal::Defect.into()) };
     let view = control.show_workspace(&granted.scope, shown, Some(&written.stored));
     Ok(Reply::with(status(&written), view)?.tagged(written.stored.revision))
-}
-
-pub(in crate::control) async fn jobs(control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    let workspace = control.operations.workspace(&granted.scope);
-    workspace.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
-    Ok(Reply::ok(Page::<serde_json::Value> { value: Vec::new(), next_link: None })?)
-}
-
-pub(in crate::control) async fn job(_control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    Err(Refusal::NotFound(granted.scope).into())
 }
 
 /// There are no computes here: instances are where deployments say.

@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::wire::{FormBody, Map, Params, Refusal, basic, missing, unknown_client};
-use super::{DEVICE_CODE_GRANT, DevPrincipal, Issuer, IssuerError, TokenVersion, same};
+use super::{
+    DEVICE_CODE_GRANT, DevPrincipal, Issuer, IssuerError, ON_BEHALF_OF_GRANT, TokenVersion, Via, managed,
+    same,
+};
 use crate::dev::device_flow::{Decision, Grant, LIFETIME_SECONDS, Wanted, page};
 
 /// Largest request body.
@@ -39,6 +42,7 @@ pub(super) fn router(issuer: Arc<Issuer>) -> Router {
         .route("/{tenant}/oauth2/v2.0/token", post(token_v2))
         .route("/{tenant}/oauth2/token", post(token_v1))
         .route("/{tenant}/oauth2/v2.0/devicecode", post(device_code))
+        .route(managed::PATH, get(managed::token))
         .route("/{tenant}/device", get(device_page).post(device_decision))
         .fallback(|| async { (StatusCode::NOT_FOUND, "The development issuer has nothing here.\n") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -62,7 +66,7 @@ impl Issuer {
                 let principal = self.authenticate(headers, form)?;
                 let audience = form.audience(endpoint, false)?;
                 let version = version.unwrap_or_else(|| TokenVersion::for_audience(&audience));
-                let token = self.access_token(principal, &audience, version, None)?;
+                let token = self.access_token(principal, &audience, version, Via::Secret)?;
                 Ok(self.token_answer(&audience, &token))
             }
             DEVICE_CODE_GRANT => {
@@ -70,20 +74,35 @@ impl Issuer {
                     form.opt("device_code").or(form.opt("code")).ok_or_else(|| missing("device_code"))?;
                 let grant = self.devices.poll(code, form.public_client()?, (self.now)())?;
                 let refresh_token = self.devices.remember(grant.clone())?;
-                self.user_answer(&grant, &refresh_token, version)
+                self.user_answer(&grant, Some(&refresh_token), version)
+            }
+            ON_BEHALF_OF_GRANT => {
+                let client = self.authenticate(headers, form)?;
+                let grant = self.on_behalf_of(client, endpoint, form)?;
+                let refresh_token = form.wants("offline_access");
+                let refresh_token =
+                    refresh_token.then(|| self.devices.remember(grant.clone())).transpose()?;
+                self.user_answer(&grant, refresh_token.as_deref(), version)
             }
             "refresh_token" => {
                 let refresh_token = form.need("refresh_token")?;
                 let mut grant = self.devices.redeem(refresh_token, form.public_client()?)?;
+                if grant.proven && self.authenticate(headers, form)?.client_id != grant.wanted.client_id {
+                    return Err(Refusal::bad(
+                        "invalid_grant",
+                        70000,
+                        "The refresh token belongs to another client.",
+                    ));
+                }
                 if form.opt("scope").or(form.opt("resource")).is_some() {
                     grant.wanted.audience = form.audience(endpoint, true)?;
                 }
-                self.user_answer(&grant, refresh_token, version)
+                self.user_answer(&grant, Some(refresh_token), version)
             }
             _ => Err(Refusal::bad(
                 "unsupported_grant_type",
                 70003,
-                "This development issuer knows client_credentials, device_code and refresh_token.",
+                "This development issuer knows client_credentials, device_code, refresh_token and jwt-bearer.",
             )),
         }
     }
@@ -121,12 +140,8 @@ impl Issuer {
             }
         };
         let client_id = Uuid::try_parse(id).ok();
-        let principal = self
-            .config
-            .principals
-            .iter()
-            .find(|p| Some(p.client_id) == client_id)
-            .ok_or_else(|| unknown_client(id))?;
+        let mut known = self.config.principals.iter().chain(&self.config.applications);
+        let principal = known.find(|p| Some(p.client_id) == client_id).ok_or_else(|| unknown_client(id))?;
         let refuse = |code, text| Err(Refusal::new(StatusCode::UNAUTHORIZED, "invalid_client", code, text));
         if secrets.is_empty() {
             return refuse(7_000_218, "The request must contain the parameter 'client_secret'.");
@@ -143,7 +158,7 @@ impl Issuer {
     fn user_answer(
         &self,
         grant: &Grant,
-        refresh_token: &str,
+        refresh_token: Option<&str>,
         version: Option<TokenVersion>,
     ) -> Result<Value, Refusal> {
         let Wanted { client_id, audience, .. } = &grant.wanted;
@@ -152,13 +167,15 @@ impl Issuer {
             principal.ok_or_else(|| IssuerError::UnknownPrincipal(grant.principal.to_string()))?;
         let version =
             version.or(grant.wanted.version).unwrap_or_else(|| TokenVersion::for_audience(audience));
-        let token = self.access_token(principal, audience, version, Some(*client_id))?;
+        let token = self.access_token(principal, audience, version, Via::Client(*client_id, grant.proven))?;
         let info = json!({"uid": principal.object_id, "utid": self.config.tenant});
         let mut answer = self.token_answer(audience, &token);
         if let Some(members) = answer.as_object_mut() {
             let mut add = |name: &str, value: String| members.insert(name.to_owned(), Value::String(value));
             add("scope", format!("{audience}/user_impersonation {audience}/.default"));
-            add("refresh_token", refresh_token.to_owned());
+            if let Some(refresh_token) = refresh_token {
+                add("refresh_token", refresh_token.to_owned());
+            }
             add("id_token", self.id_token(principal, *client_id)?);
             add("client_info", URL_SAFE_NO_PAD.encode(info.to_string()));
         }
@@ -183,7 +200,7 @@ impl Issuer {
     }
 
     /// Turns a result into a response; a refusal gets Entra's error body.
-    fn answer(&self, result: Result<Value, Refusal>) -> Response {
+    pub(super) fn answer(&self, result: Result<Value, Refusal>) -> Response {
         let (status, body) = match result {
             Ok(body) => (StatusCode::OK, body),
             Err(refusal) => (refusal.status, refusal.body((self.now)())),

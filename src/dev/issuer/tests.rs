@@ -34,11 +34,23 @@ fn scientist() -> DevPrincipal {
     }
 }
 
+fn application(name: &str, id: u128) -> DevPrincipal {
+    DevPrincipal {
+        name: name.to_owned(),
+        client_id: Uuid::from_u128(id),
+        object_id: Uuid::from_u128(id + 1),
+        client_secret: format!("secret of {name}"),
+        groups: Vec::new(),
+    }
+}
+
 fn config() -> IssuerConfig {
     IssuerConfig {
         tenant: TENANT,
         base_url: format!("{BASE}/"),
         principals: vec![scientist()],
+        applications: vec![application("gateway", 0xa1)],
+        managed: Some(application("worker", 0xb1)),
         lifetime: Duration::from_secs(3599),
     }
 }
@@ -288,6 +300,154 @@ async fn the_device_flow_and_its_refresh_token() {
     let stolen =
         [("grant_type", "refresh_token"), ("client_id", &CLIENT.to_string()), ("refresh_token", refresh)];
     refused(&submit(&router, "oauth2/v2.0/token", &stolen).await, 400, "invalid_grant", 70000);
+}
+
+const OBO: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const STORAGE: &str = "https://storage.azure.com/.default";
+
+/// The gateway's application asks for a token on behalf of whom this assertion names, with some fields changed.
+async fn exchange(router: &Router, assertion: &str, changed: &[(&str, &str)]) -> (StatusCode, Value) {
+    let gateway = application("gateway", 0xa1);
+    let client = gateway.client_id.to_string();
+    let mut fields = vec![
+        ("grant_type", OBO),
+        ("client_id", client.as_str()),
+        ("client_secret", gateway.client_secret.as_str()),
+        ("assertion", assertion),
+        ("scope", STORAGE),
+        ("requested_token_use", "on_behalf_of"),
+    ];
+    fields.retain(|(name, _)| !changed.iter().any(|(other, _)| name == other));
+    fields.extend(changed.iter().filter(|(_, value)| !value.is_empty()));
+    submit(router, "oauth2/v2.0/token", &fields).await
+}
+
+/// The scientist's token for an audience, got as a person does.
+async fn persons_token(issuer: &Issuer, router: &Router, audience: &str) -> String {
+    let body = sign_in(issuer, router).await;
+    let refresh = body["refresh_token"].as_str().unwrap();
+    let scope = format!("{audience}/.default");
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("client_id", CLI),
+        ("refresh_token", refresh),
+        ("scope", scope.as_str()),
+    ];
+    let (_, body) = submit(router, "oauth2/v2.0/token", &fields).await;
+    body["access_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_application_acts_on_behalf_of_a_person() {
+    let issuer = issuer();
+    let router = Arc::clone(&issuer).router();
+    let gateway = application("gateway", 0xa1);
+    let client = gateway.client_id.to_string();
+    for audience in [client.clone(), format!("api://{client}")] {
+        let assertion = persons_token(&issuer, &router, &audience).await;
+        let (status, body) = exchange(&router, &assertion, &[]).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert!(body.get("refresh_token").is_none(), "nobody asked for one");
+        let claims = verify(body["access_token"].as_str().unwrap(), &issuer.jwks());
+        assert_eq!(
+            [&claims["aud"], &claims["oid"], &claims["scp"], &claims["appid"], &claims["appidacr"]],
+            ["https://storage.azure.com", &OBJECT.to_string(), "user_impersonation", &client, "1"]
+        );
+        assert!(claims.get("idtyp").is_none());
+    }
+    let assertion = persons_token(&issuer, &router, &client).await;
+    let lasting = format!("{STORAGE} offline_access");
+    let (_, body) = exchange(&router, &assertion, &[("scope", &lasting)]).await;
+    let refresh = body["refresh_token"].as_str().unwrap();
+    let mut again = vec![
+        ("grant_type", "refresh_token"),
+        ("client_id", client.as_str()),
+        ("refresh_token", refresh),
+        ("scope", STORAGE),
+    ];
+    refused(&submit(&router, "oauth2/v2.0/token", &again).await, 401, "invalid_client", 7_000_218);
+    again.push(("client_secret", &gateway.client_secret));
+    let (status, body) = submit(&router, "oauth2/v2.0/token", &again).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let claims = verify(body["access_token"].as_str().unwrap(), &issuer.jwks());
+    assert_eq!([&claims["oid"], &claims["appid"]], [&OBJECT.to_string(), &client]);
+}
+
+#[tokio::test]
+async fn on_behalf_of_needs_the_client_s_secret_and_a_persons_token_for_it() {
+    let issuer = issuer();
+    let router = Arc::clone(&issuer).router();
+    let client = application("gateway", 0xa1).client_id.to_string();
+    let good = persons_token(&issuer, &router, &client).await;
+    refused(&exchange(&router, &good, &[("client_secret", "x")]).await, 401, "invalid_client", 7_000_215);
+    refused(&exchange(&router, &good, &[("client_secret", "")]).await, 401, "invalid_client", 7_000_218);
+    for (name, value) in [("assertion", ""), ("requested_token_use", ""), ("requested_token_use", "x")] {
+        refused(&exchange(&router, &good, &[(name, value)]).await, 400, "invalid_request", 900_144);
+    }
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let (head, payload) = message.split_once('.').unwrap();
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    claims["oid"] = json!(Uuid::from_u128(9));
+    let forged = format!("{head}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let other = Issuer::new(config(), || NOW).unwrap();
+    let stranger = other.token("scientist", &client, TokenVersion::V2).unwrap();
+    for token in [forged.as_str(), &stranger, "x", ".."] {
+        refused(&exchange(&router, token, &[]).await, 400, "invalid_grant", 50013);
+    }
+    let elsewhere = persons_token(&issuer, &router, "https://ml.azure.com").await;
+    refused(&exchange(&router, &elsewhere, &[]).await, 400, "invalid_grant", 500_131);
+    let application = issuer.token("scientist", &client, TokenVersion::V2).unwrap();
+    refused(&exchange(&router, &application, &[]).await, 400, "invalid_grant", 7_000_114);
+    let brief = IssuerConfig { lifetime: Duration::ZERO, ..config() };
+    let brief = Arc::new(Issuer::new(brief, || NOW).unwrap());
+    let router = Arc::clone(&brief).router();
+    let ended = persons_token(&brief, &router, &client).await;
+    refused(&exchange(&router, &ended, &[]).await, 400, "invalid_grant", 500_133);
+}
+
+#[tokio::test]
+async fn programs_of_the_machine_get_tokens_of_its_identity() {
+    let issuer = issuer();
+    let router = Arc::clone(&issuer).router();
+    assert_eq!(issuer.managed_url(), format!("{BASE}/msi/token"));
+    let worker = application("worker", 0xb1);
+    let ask = async |header: &str, query: &str| {
+        let uri = format!("/msi/token?{query}");
+        let request = Request::get(uri).header("x-identity-header", header).header("metadata", "true");
+        call(&router, request.body(Body::empty()).unwrap()).await
+    };
+    let good = "api-version=2019-08-01&resource=https%3A%2F%2Fml.azure.com";
+    let (client, object) = (worker.client_id.to_string(), worker.object_id.to_string());
+    for query in [good.to_owned(), format!("{good}&client_id={client}"), format!("{good}&object_id={object}")]
+    {
+        let (status, body) = ask("secret of worker", &query).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let end = (NOW + 3599).to_string();
+        assert_eq!(
+            [&body["expires_in"], &body["expires_on"], &body["resource"], &body["client_id"]],
+            ["3599", &end, "https://ml.azure.com", &client]
+        );
+        let claims = verify(body["access_token"].as_str().unwrap(), &issuer.jwks());
+        assert_eq!(
+            [&claims["oid"], &claims["appid"], &claims["idtyp"], &claims["aud"]],
+            [&object, &client, "app", "https://ml.azure.com"]
+        );
+        assert!(claims["xms_mirid"].as_str().unwrap().ends_with("/userAssignedIdentities/worker"));
+    }
+    for header in ["", "secret", "secret of gateway"] {
+        refused(&ask(header, good).await, 401, "unauthorized_client", 700_016);
+    }
+    refused(
+        &ask("secret of worker", &format!("{good}&client_id={CLI}")).await,
+        400,
+        "invalid_request",
+        700_016,
+    );
+    refused(&ask("secret of worker", "api-version=2019-08-01").await, 400, "invalid_request", 900_144);
+    refused(&ask("secret of worker", "resource=x").await, 400, "invalid_request", 9_002_313);
+    // Its secret opens nothing else.
+    let changed = [("client_id", client.as_str()), ("client_secret", "secret of worker")];
+    refused(&credentials(&router, &changed).await, 400, "unauthorized_client", 700_016);
 }
 
 #[test]

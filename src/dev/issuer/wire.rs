@@ -114,6 +114,11 @@ impl Params {
         }
     }
 
+    /// Whether this is among the scopes that are asked for.
+    pub(super) fn wants(&self, scope: &str) -> bool {
+        self.opt("scope").is_some_and(|all| all.split_whitespace().any(|one| one == scope))
+    }
+
     /// The audience asked for: `resource` as it is, or the part of the scope before `/.default` (or, for users, before the last slash).
     pub(super) fn audience(&self, endpoint: TokenVersion, user: bool) -> Result<String, Refusal> {
         if endpoint == TokenVersion::V1 {

@@ -141,6 +141,7 @@ async fn the_address_in_a_token_is_never_called() {
         clock_skew: NOT_AT_ALL,
         max_token_lifetime: LONG,
         directory: None,
+        on_behalf_of: None,
     });
     let payload = json!({
         "iss": issuers[0].name, "ver": "2.0", "tid": tenant, "oid": guid(7), "aud": "api", "exp": 100, "scp": "s",

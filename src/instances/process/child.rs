@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
+use super::launcher::Launcher;
 use super::slot::Spec;
 use crate::instances::roster::Slot;
 
@@ -41,13 +42,17 @@ pub(super) fn free_port() -> io::Result<u16> {
 
 impl Group {
     /// Starts a program that is to listen on a port; its output goes to the slot.
-    pub(super) fn start(spec: &Spec, port: u16, slot: &Arc<Slot>) -> io::Result<Group> {
+    pub(super) async fn start(
+        launcher: &Launcher,
+        spec: &Spec,
+        port: u16,
+        slot: &Arc<Slot>,
+    ) -> io::Result<Group> {
         let port = port.to_string();
-        let mut words = spec.program.arguments.iter().map(|word| word.replace("{port}", &port));
-        let mut command = Command::new(words.next().unwrap_or_default());
+        let words = spec.program.arguments.iter().map(|word| word.replace("{port}", &port));
+        let mut command = launcher.command(words);
         let inherited = INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command
-            .args(words)
             .env_clear()
             .envs(inherited)
             .env("PORT", &port)
@@ -60,7 +65,7 @@ impl Group {
         if let Some(directory) = &spec.program.directory {
             command.current_dir(directory);
         }
-        let mut child = command.spawn()?;
+        let mut child = launcher.launch(command).await?;
         if let Some(pipe) = child.stdout.take() {
             let slot = slot.clone();
             tokio::spawn(async move { slot.output.follow(pipe).await });

@@ -101,7 +101,7 @@ impl Work {
         let limits = &self.care.limits;
         let mut pause = limits.restart_pause;
         loop {
-            let ended = match self.start() {
+            let ended = match self.start().await {
                 Ok((mut group, instance)) => match self.watch(&mut group, &instance).await {
                     Some(ended) => ended,
                     None => return self.drain(&mut group, &instance).await,
@@ -123,9 +123,9 @@ impl Work {
         }
     }
 
-    fn start(&self) -> std::io::Result<(Group, Arc<Instance>)> {
+    async fn start(&self) -> std::io::Result<(Group, Arc<Instance>)> {
         let port = free_port()?;
-        let group = Group::start(&self.spec, port, &self.shared.slot)?;
+        let group = Group::start(&self.care.launcher, &self.spec, port, &self.shared.slot).await?;
         let url = InstanceUrl { tls: false, host: "127.0.0.1".to_owned(), port };
         let instance = self.route.fleet.member(&url, None, None).map_err(std::io::Error::other)?;
         instance.standing.take_out(Out::Starting);

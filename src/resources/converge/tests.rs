@@ -2,11 +2,12 @@ use std::path::Path;
 
 use super::*;
 use crate::model::audit::Deed;
+use crate::model::datastore::Credential;
 use crate::model::scope::WorkspaceRef;
 use crate::model::workspace::Workspace;
 use crate::resources::Directory;
 use crate::store::chain::Chain;
-use crate::store::{Batch, SqliteStore, Store};
+use crate::store::{Batch, SqlStore, Store};
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -48,16 +49,16 @@ principal_id: 00000000-0000-0000-0000-000000000001
 scope: /
 ";
 
-async fn memory() -> SqliteStore {
-    SqliteStore::memory(Chain::new(&[7; 32])).await.unwrap()
+async fn memory() -> SqlStore {
+    SqlStore::memory(Chain::new(&[7; 32])).await.unwrap()
 }
 
-async fn commit(store: &SqliteStore, changes: Vec<Change>) {
+async fn commit(store: &SqlStore, changes: Vec<Change>) {
     let deed = Deed::of_gateway("test", "Test/write", "r", String::new());
     store.commit(Batch { changes, deed }).await.unwrap();
 }
 
-async fn apply(store: &SqliteStore, vault: &Vault, path: &Path) -> usize {
+async fn apply(store: &SqlStore, vault: &Vault, path: &Path) -> usize {
     let contents = store.contents().await.unwrap();
     let converged = converge(read(path).unwrap(), &contents, vault).unwrap();
     let count = converged.changes.len();
@@ -176,7 +177,6 @@ async fn batch_and_its_stores_converge_and_what_is_written_reads_the_same() {
             store_credential::open(&vault, &id, found.credential.as_ref().unwrap()).unwrap()
         })
         .collect();
-    use crate::model::datastore::Credential;
     let access = Credential::AccessKey { id: "id".into(), secret: "from a file".into() };
     assert_eq!(opened, [Credential::AccountKey("c2VjcmV0".into()), access]);
 

@@ -63,6 +63,7 @@ fn issuers(jwks_file: Option<PathBuf>) -> Vec<Arc<Issuer>> {
         clock_skew: Duration::ZERO,
         max_token_lifetime: Duration::from_hours(24),
         directory: None,
+        on_behalf_of: None,
     })
 }
 

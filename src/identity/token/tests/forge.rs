@@ -295,6 +295,7 @@ pub(super) fn identity() -> Identity {
         clock_skew: Duration::from_mins(1),
         max_token_lifetime: Duration::from_hours(24),
         directory: None,
+        on_behalf_of: None,
     }
 }
 

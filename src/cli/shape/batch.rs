@@ -1,0 +1,128 @@
+//! Batch endpoints, batch deployments and data stores in the form in which `az ml` shows them.
+
+use serde_json::{Map, Value, json};
+
+use super::{batch_deployment, batch_endpoint, common, datastore, fill, object, place, text};
+use crate::cli::failure::Failure;
+use crate::cli::job::shown::snake;
+use crate::resources::written;
+
+/// An endpoint as `az ml` shows it.
+pub fn shown_endpoint(view: &Value) -> Result<Value, Failure> {
+    let mut document = object(written::batch_endpoint(&batch_endpoint(view)?));
+    document.remove("$schema");
+    fill(&mut document, &common(view));
+    let more = json!({
+        "auth_mode": "aad_token", "defaults": {"deployment_name": null},
+        "scoring_uri": view.pointer("/properties/scoringUri"), "openapi_uri": view.pointer("/properties/swaggerUri"),
+    });
+    fill(&mut document, &more);
+    Ok(Value::Object(document))
+}
+
+/// A deployment as `az ml` shows it, its rules under `settings`.
+pub fn shown_deployment(view: &Value) -> Result<Value, Failure> {
+    let mut document = object(written::batch_deployment(&batch_deployment(view)?));
+    fill(&mut document, &common(view));
+    let more = json!({
+        "type": "model", "model": null, "environment": null, "compute": null, "resources": {"instance_count": 1},
+        "settings": {
+            "request_format": "raw", "rows_per_request": 1000, "mini_batch_size": 10, "max_concurrency_per_instance": 1,
+            "error_threshold": -1, "retry_settings": {"max_retries": 3, "timeout": 30}, "output_action": "append_row",
+            "output_file_name": "predictions.csv", "logging_level": "info",
+        },
+    });
+    fill(&mut document, &more);
+    let instances = text(view, "/properties/properties/scoregate.instances");
+    if let Ok(instances) = serde_json::from_str::<Value>(instances) {
+        document.insert("instances".to_owned(), instances);
+    }
+    Ok(Value::Object(document))
+}
+
+/// A data store as `az ml` shows it: what opens it is told by its kind alone.
+pub fn shown_datastore(view: &Value) -> Result<Value, Failure> {
+    let mut document = object(written::datastore(&datastore(view)?));
+    let kind = text(view, "/properties/credentials/credentialsType");
+    let more = json!({
+        "id": view.get("id"), "resourceGroup": place(view)?.resource_group, "description": null, "tags": {}, "properties": {},
+        "is_default": view.pointer("/properties/isDefault"),
+        "credentials": if kind.is_empty() || kind == "None" { json!({}) } else { json!({ "type": snake(kind) }) },
+    });
+    fill(&mut document, &more);
+    Ok(Value::Object(document))
+}
+
+/// Puts what opens a store into its document, in the form in which a file has it.
+pub fn put_secrets(store: &mut Value, secrets: &Value) {
+    let names = [
+        ("key", "account_key"),
+        ("sasToken", "sas_token"),
+        ("accessKeyId", "access_key_id"),
+        ("secretAccessKey", "secret_access_key"),
+    ];
+    let shown = names.iter().filter_map(|(from, to)| Some(((*to).to_owned(), secrets.get(*from)?.clone())));
+    if let Value::Object(fields) = store {
+        fields.insert("credentials".to_owned(), Value::Object(shown.collect::<Map<_, _>>()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKSPACE: &str =
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w";
+
+    #[test]
+    fn an_endpoint_is_shown_as_az_ml_does() {
+        let id = format!("{WORKSPACE}/batchEndpoints/heart");
+        let view = json!({"id": id, "name": "heart", "location": "local", "kind": "Managed", "tags": {"a": "b"}, "properties": {
+            "authMode": "AADToken", "keys": null, "description": "d", "defaults": {"deploymentName": "blue"},
+            "scoringUri": "http://h/endpoints/heart/jobs", "swaggerUri": null, "provisioningState": "Succeeded", "properties": {}}});
+        assert_eq!(
+            shown_endpoint(&view).unwrap(),
+            json!({"id": id, "name": "heart", "auth_mode": "aad_token", "description": "d", "tags": {"a": "b"}, "properties": {},
+                "defaults": {"deployment_name": "blue"}, "kind": "Managed", "location": "local", "resourceGroup": "g",
+                "provisioning_state": "Succeeded", "scoring_uri": "http://h/endpoints/heart/jobs", "openapi_uri": null})
+        );
+    }
+
+    #[test]
+    fn a_deployment_is_shown_with_its_rules_and_its_backend() {
+        let view = json!({"id": format!("{WORKSPACE}/batchEndpoints/heart/deployments/blue"), "name": "blue", "properties": {
+            "miniBatchSize": 20, "resources": {"instanceCount": 2}, "retrySettings": {"maxRetries": 3, "timeout": "PT1M"},
+            "properties": {"scoregate.backend": "{\"urls\":[\"http://127.0.0.1:5001\"]}",
+                "scoregate.request_format": "\"instances\"", "scoregate.instances": "[{\"state\":\"healthy\"}]"}}});
+        let shown = shown_deployment(&view).unwrap();
+        assert_eq!((&shown["name"], &shown["endpoint_name"]), (&json!("blue"), &json!("heart")));
+        assert_eq!(shown["backend"], json!({"urls": ["http://127.0.0.1:5001"]}));
+        assert_eq!(shown["instances"], json!([{"state": "healthy"}]));
+        let settings = &shown["settings"];
+        assert_eq!(
+            (&settings["mini_batch_size"], &settings["request_format"]),
+            (&json!(20), &json!("instances"))
+        );
+        assert_eq!(settings["retry_settings"], json!({"max_retries": 3, "timeout": 60}));
+        assert_eq!((&settings["error_threshold"], &settings["rows_per_request"]), (&json!(-1), &json!(1000)));
+        assert!(shown_deployment(&json!({"id": WORKSPACE, "name": "x"})).is_err());
+    }
+
+    #[test]
+    fn a_store_is_shown_without_what_opens_it_unless_that_is_asked_for() {
+        let view = json!({"id": format!("{WORKSPACE}/datastores/heart"), "name": "heart", "systemData": {"createdBy": "o"},
+            "properties": {"datastoreType": "AzureBlob", "accountName": "heart", "containerName": "data", "endpoint": "core.windows.net",
+            "protocol": "https", "credentials": {"credentialsType": "AccountKey"}, "isDefault": false, "properties": {}}});
+        let mut shown = shown_datastore(&view).unwrap();
+        assert_eq!(
+            [&shown["type"], &shown["account_name"], &shown["container_name"]],
+            ["azure_blob", "heart", "data"]
+        );
+        assert_eq!(
+            (&shown["credentials"], &shown["is_default"]),
+            (&json!({"type": "account_key"}), &json!(false))
+        );
+        put_secrets(&mut shown, &json!({"secretsType": "AccountKey", "key": "c2Vj"}));
+        assert_eq!(shown["credentials"], json!({"account_key": "c2Vj"}));
+    }
+}

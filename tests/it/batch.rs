@@ -1,0 +1,6 @@
+//! Batch endpoints: jobs, whose they are, what becomes of them.
+
+mod authority;
+mod crashes;
+mod failures;
+mod jobs;
