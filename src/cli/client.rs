@@ -126,14 +126,14 @@ pub struct Client {
     server: String,
     http: Http,
     credentials: Credentials,
-    token: Mutex<Option<AccessToken>>,
+    tokens: Mutex<Vec<(Purpose, AccessToken)>>,
     quiet: bool,
 }
 
 impl Client {
     /// A client of this server; `quiet` tells no progress.
     pub fn new(server: String, credentials: Credentials, quiet: bool) -> Client {
-        Client { server, http: credentials.http.clone(), credentials, token: Mutex::default(), quiet }
+        Client { server, http: credentials.http.clone(), credentials, tokens: Mutex::default(), quiet }
     }
 
     /// Where tokens come from.
@@ -168,15 +168,20 @@ impl Client {
 
     /// Gets every page of a list.
     pub async fn list(&self, path: &str) -> Result<Vec<Value>, RestError> {
-        self.list_most(path, usize::MAX).await
+        self.list_most(Purpose::Control, path, usize::MAX).await
     }
 
-    /// Gets the first so many of a list, and no page more than they need.
-    pub async fn list_most(&self, path: &str, most: usize) -> Result<Vec<Value>, RestError> {
+    /// Gets the first so many of a list, and no page more than they need, with a token for this purpose.
+    pub async fn list_most(
+        &self,
+        purpose: Purpose,
+        path: &str,
+        most: usize,
+    ) -> Result<Vec<Value>, RestError> {
         let mut url = self.url(path);
         let mut items = Vec::new();
         for _ in 0..MAX_PAGES {
-            let mut page = self.send(Method::GET, &url, Body::None).await?.json()?;
+            let mut page = self.send_as(purpose, Method::GET, &url, Body::None).await?.json()?;
             if let Some(Value::Array(more)) = page.get_mut("value").map(Value::take) {
                 items.extend(more);
             }
@@ -248,7 +253,17 @@ impl Client {
     }
 
     async fn send(&self, method: Method, url: &str, body: Body<'_>) -> Result<Sent, RestError> {
-        let token = self.token().await?;
+        self.send_as(Purpose::Control, method, url, body).await
+    }
+
+    async fn send_as(
+        &self,
+        purpose: Purpose,
+        method: Method,
+        url: &str,
+        body: Body<'_>,
+    ) -> Result<Sent, RestError> {
+        let token = self.token(purpose).await?;
         let mut request = self
             .http
             .request(method.clone(), url)
@@ -274,15 +289,16 @@ impl Client {
         Ok(Sent { url: url.to_owned(), answer })
     }
 
-    async fn token(&self) -> Result<AccessToken, RestError> {
-        let mut kept = self.token.lock().await;
+    async fn token(&self, purpose: Purpose) -> Result<AccessToken, RestError> {
+        let mut kept = self.tokens.lock().await;
         // Whoever follows a job may outlive a token.
         let soon = self.credentials.now().saturating_add(MARGIN);
-        if let Some(token) = kept.as_ref().filter(|token| token.expires.is_none_or(|end| end > soon)) {
+        kept.retain(|(_, token)| token.expires.is_none_or(|end| end > soon));
+        if let Some((_, token)) = kept.iter().find(|(known, _)| *known == purpose) {
             return Ok(token.clone());
         }
-        let token = self.credentials.token(Purpose::Control).await?;
-        *kept = Some(token.clone());
+        let token = self.credentials.token(purpose).await?;
+        kept.push((purpose, token.clone()));
         Ok(token)
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::escape;
 use super::context::Context;
+use super::credential::Purpose;
 use super::failure::Failure;
 use super::output::Columns;
 use super::scope::path;
@@ -93,6 +94,15 @@ pub struct Most {
     include_archived: bool,
 }
 
+impl Most {
+    fn count(&self) -> usize {
+        if self.all_results { usize::MAX } else { self.max_results }
+    }
+}
+
+/// Where jobs of endpoints are, as Azure has it: for those who may score, by their token for scoring.
+const FRONT_END: &str = "/mferp/managementfrontend";
+
 /// The path of a job of a workspace, whose path is given.
 pub fn at(workspace: &str, name: &str) -> String {
     format!("{workspace}/jobs/{}", escape(name))
@@ -108,7 +118,11 @@ impl Job {
                 let found = client.get(&at(&workspace, name)).await?;
                 print(context, &found)?;
             }
-            Command::List(most) => list(context, &format!("{workspace}/jobs"), most, COLUMNS).await?,
+            Command::List(most) => {
+                let found =
+                    client.list_most(Purpose::Control, &format!("{workspace}/jobs"), most.count()).await?;
+                print_list(context, &found, COLUMNS)?;
+            }
             Command::Cancel(Named { name, .. }) => {
                 client.post(&format!("{}/cancel", at(&workspace, name)), &Value::Null).await?;
                 context.note(&format!(
@@ -131,16 +145,15 @@ pub fn print(context: &Context, view: &Value) -> Result<(), Failure> {
     context.printer.print(&value, COLUMNS)
 }
 
-/// Prints the jobs below a path.
-pub async fn list(context: &Context, path: &str, most: &Most, columns: Columns) -> Result<(), Failure> {
-    let most = if most.all_results { usize::MAX } else { most.max_results };
-    let found = context.client.list_most(path, most).await?;
+fn print_list(context: &Context, found: &[Value], columns: Columns) -> Result<(), Failure> {
     let jobs = found.iter().map(shown::job).collect::<Result<Vec<Value>, _>>()?;
     let rows = context.printer.is_table().then(|| jobs.iter().map(shown::row).collect::<Vec<Value>>());
     context.printer.print(&json!(rows.unwrap_or(jobs)), columns)
 }
 
-/// Prints the jobs of an endpoint or of a deployment, whose path is given.
+/// Prints the jobs of a batch endpoint or of one of its deployments, whose path is given.
 pub async fn list_below(context: &Context, path: &str, most: &Most) -> Result<(), Failure> {
-    list(context, &format!("{path}/jobs"), most, COLUMNS_BELOW).await
+    let path = format!("{FRONT_END}{path}/jobs");
+    let found = context.client.list_most(Purpose::Scoring, &path, most.count()).await?;
+    print_list(context, &found, COLUMNS_BELOW)
 }

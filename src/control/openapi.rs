@@ -40,7 +40,10 @@ pub(super) fn document() -> Value {
                 "name": "api-version", "in": "query", "required": true,
                 "schema": {"type": "string", "enum": API_VERSIONS, "default": API_VERSION},
             }},
-            "securitySchemes": {"entra": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {
+                "entra": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token for managing."},
+                "scoring": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token for scoring."},
+            },
             "schemas": generator.take_definitions(true),
         },
     })
@@ -65,6 +68,9 @@ fn describe(operation: &Operation, generator: &mut schemars::SchemaGenerator, er
         }
         Access::Anyone(_) => {}
         Access::Granted { action, .. } => {
+            if operation.scoring {
+                fields.insert("security".to_owned(), json!([{"scoring": []}]));
+            }
             fields.insert("x-scoregate-action".to_owned(), json!(action));
         }
     }

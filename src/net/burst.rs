@@ -1,7 +1,7 @@
 //! How often something happened of late. Pure: time is handed in.
 
 /// Time over which is counted, in milliseconds.
-const WINDOW: u64 = 10_000;
+pub(super) const WINDOW: u64 = 10_000;
 
 /// Counts what happens within ten seconds.
 #[derive(Debug, Default)]
@@ -18,6 +18,12 @@ impl Burst {
         }
         self.count = self.count.saturating_add(more);
         self.count <= limit
+    }
+
+    /// How many more may happen.
+    pub(super) fn left(&self, now: u64, limit: u32) -> u32 {
+        let is_over = now.saturating_sub(self.since) >= WINDOW;
+        if is_over { limit } else { limit.saturating_sub(self.count) }
     }
 
     /// Takes so many back.

@@ -142,11 +142,11 @@ impl Framing {
                     *left == 0
                 }
                 State::Chunked(chunk) => {
+                    let (now, most) = (self.now, self.most_small_chunks);
+                    let left = self.small_chunks.left(now, most);
+                    chunk.small_left = left;
                     let ended = chunk.advance(rest, passed)?;
-                    let small = std::mem::take(&mut chunk.small);
-                    if small > 0 && !self.small_chunks.add(small, self.now, self.most_small_chunks) {
-                        return Err(Malformed("small_chunks"));
-                    }
+                    self.small_chunks.add(left - chunk.small_left, now, most);
                     ended
                 }
                 State::Asked => return Ok(()),
@@ -383,8 +383,8 @@ struct Chunk {
     extensions: usize,
     /// Bytes of trailers so far.
     trailers: usize,
-    /// Small ones that have begun since this was looked at; the one that ends a body is none.
-    small: u32,
+    /// Small ones that may still begin; the one that ends a body is none.
+    small_left: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -407,7 +407,7 @@ const MAX_TRAILERS: usize = 8 * 1_024;
 
 impl Chunk {
     fn start() -> Chunk {
-        Chunk { at: ChunkPlace::Size { digits: 0, value: 0 }, extensions: 0, trailers: 0, small: 0 }
+        Chunk { at: ChunkPlace::Size { digits: 0, value: 0 }, extensions: 0, trailers: 0, small_left: 0 }
     }
 
     /// Counts in `passed` the bytes that belong to the body; true if it ended with them.
@@ -459,7 +459,9 @@ impl Chunk {
             }
             (SizeLf { value: 0 } | TrailerLf, b'\n') => TrailerStart,
             (SizeLf { value }, b'\n') => {
-                self.small += u32::from(value < SMALL_CHUNK);
+                if value < SMALL_CHUNK {
+                    self.small_left = self.small_left.checked_sub(1).ok_or(Malformed("small_chunks"))?;
+                }
                 Data { left: value }
             }
             (DataCr, b'\r') => DataLf,

@@ -183,18 +183,26 @@ fn check_decoded(path: &[u8]) -> Result<(), &'static str> {
     if leads_elsewhere(&text) {
         return Err("dot_segment");
     }
+    if is_overlong(&text) {
+        return Err("overlong_utf8");
+    }
     let special = |text: &[u8]| text.iter().filter(|byte| b"/\\\0\r\n".contains(byte)).count();
     for _ in 0..DECODED {
         let again = decoded(&text);
         if again.len() == text.len() {
             return Ok(());
         }
-        if leads_elsewhere(&again) || special(&again) != special(&text) {
+        if leads_elsewhere(&again) || is_overlong(&again) || special(&again) != special(&text) {
             break;
         }
         text = again;
     }
     Err("double_encoding")
+}
+
+/// Whether a character is written with more bytes than it needs (RFC 3629 section 3), which old decoders read as a dot or a slash.
+fn is_overlong(text: &[u8]) -> bool {
+    text.windows(2).any(|pair| matches!(pair, [0xc0 | 0xc1, _] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]))
 }
 
 /// Whether a segment is `.` or `..`. Servlet containers cut parameters off before they look for those.
@@ -242,6 +250,10 @@ mod tests {
             "/a%20b",
             "/100%25",
             "/%2541",
+            "/%c3%a9",
+            "/%e0%a4%85",
+            "/%f0%9f%99%82",
+            "/%e9",
         ] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
@@ -270,6 +282,12 @@ mod tests {
             ("/a%25%30%30", "double_encoding"),
             ("/a/..%253bx/b", "double_encoding"),
             ("/a%25252525252541", "double_encoding"),
+            ("/a/%c0%ae%C0%AE/b", "overlong_utf8"),
+            ("/a%c0%afb", "overlong_utf8"),
+            ("/a%c1%9cb", "overlong_utf8"),
+            ("/a%e0%80%afb", "overlong_utf8"),
+            ("/a%f0%80%80%afb", "overlong_utf8"),
+            ("/a%25c0%25afb", "double_encoding"),
         ] {
             assert_eq!(check_path(bad), Err(rule), "{bad}");
         }

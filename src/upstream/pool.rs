@@ -20,8 +20,9 @@ const BUFFER: usize = 64 * 1024;
 
 /// Bytes of one HTTP/2 answer that wait for a client that is slow.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// Of all answers on a connection, which is more than there ever are: clients that are slow must not hold up others.
-const CONNECTION_WINDOW: u32 = 1 << 30;
+/// Of all answers on a connection: enough for a thousand that wait, so that those do not hold up others. The parser bounds
+/// small frames that wait by half of this.
+const CONNECTION_WINDOW: u32 = 1024 * STREAM_WINDOW;
 
 /// How many idle connections are looked at for one that is ready.
 const LOOK: usize = 8;

@@ -424,6 +424,7 @@ async fn a_request_is_sent_again_only_if_nothing_of_it_was_done() {
         failures.store(0, Ordering::SeqCst);
     }
     assert!(stand.metric("scoregate_retries_total{").await >= 5.0);
+    tried("answers that never began, as often asked for as may be", 6);
     stand.stop().await;
 }
 
@@ -439,6 +440,7 @@ async fn a_kept_connection_that_the_instance_closed_costs_no_request() {
         assert_eq!((answer.status, answer.body), (200, body.into_bytes()), "request {number}");
     }
     assert_eq!((blue.count(), blue.connections()), (30, 30));
+    tried("closed connections, each asked for once elsewhere", 30);
     stand.stop().await;
 }
 
@@ -470,6 +472,7 @@ async fn the_model_s_own_errors_can_be_failed_dependencies() {
         }
         stand.stop().await;
     }
+    tried("statuses of a model in both manners", answers.len() * 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -486,6 +489,7 @@ async fn interim_answers_are_dropped_and_not_endless() {
         let answer = client.ask("POST", &format!("/case/{number}")).await.unwrap();
         assert_eq!((answer.status, answer.reason()), (status, reason), "{number}: {}", answer.head);
     }
+    tried("numbers of interim answers", 3);
     stand.stop().await;
 }
 
@@ -527,6 +531,7 @@ async fn an_instance_that_does_not_answer_in_time_is_408_and_its_connection_ends
         assert!(ended.expect("the request was not cancelled").is_some(), "{method}");
     }
     assert_eq!(client.ask("POST", "/fast").await.unwrap().status, 200);
+    tried("late answers, the connection ended at the instance", 4);
     stand.stop().await;
 }
 
@@ -553,6 +558,7 @@ async fn an_instance_that_is_not_there_is_502_unless_another_is() {
         assert_eq!(answer.status, 200, "request {number}: nothing was sent, so it is sent elsewhere");
     }
     assert_eq!(blue.count(), 6);
+    tried("instances that are not there", 8);
     stand.stop().await;
 }
 
@@ -582,5 +588,6 @@ async fn answers_without_a_body_by_their_nature_end_with_their_head() {
         assert!(text.ends_with("\r\n\r\n") && text.matches("\r\n\r\n").count() == 1, "{case}: {text}");
     }
     assert_eq!(blue.count(), 3);
+    tried("answers without a body", cases.len());
     stand.stop().await;
 }

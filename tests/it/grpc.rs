@@ -157,7 +157,7 @@ async fn instance() -> (u16, Seen) {
                     let trailers = said.chain(forged).map(|(name, value)| {
                         (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
                     });
-                    let trailers = HeaderMap::from_iter(trailers);
+                    let trailers: HeaderMap = trailers.collect();
                     let frames = [Frame::data(Bytes::from_static(b"\0\0\0\0\0")), Frame::trailers(trailers)];
                     let body = StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)));
                     Ok::<_, Infallible>(

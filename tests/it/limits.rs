@@ -165,16 +165,30 @@ async fn chunks_that_are_not_worth_their_framing_are_bounded() {
         assert_eq!(raw.hear().await.expect("an answer").status, 200, "{small} small ones");
         assert_eq!(blue.seen().last().unwrap().body.len(), small + 64 * large);
     }
-    raw.say(message(1, 0)).await;
-    let answer = raw.hear().await.expect("an answer");
-    assert_eq!((answer.status, answer.reason()), (400, Some("malformed")), "one too many");
-    assert!(raw.closes().await);
+    let whole = blue.seen().iter().filter(|seen| !seen.cut).count();
+    for (before, small) in [(0, 101), (0, 150), (0, 5_000), (100, 1)] {
+        if before > 0 {
+            raw = Raw::connect(stand.gateway.data).await;
+            raw.say(message(before, 0)).await;
+            assert_eq!(raw.hear().await.expect("an answer").status, 200);
+        }
+        raw.say(message(small, 0)).await;
+        let answer = raw.hear().await.expect("an answer");
+        assert_eq!((answer.status, answer.reason()), (400, Some("malformed")), "{small} more");
+        assert!(raw.closes().await);
+        raw = Raw::connect(stand.gateway.data).await;
+    }
+    assert_eq!(
+        blue.seen().iter().filter(|seen| !seen.cut).count(),
+        whole + 1,
+        "no other body came to its end"
+    );
     // Another connection has its own.
     let mut raw = Raw::connect(stand.gateway.data).await;
     raw.say(message(100, 1)).await;
     assert_eq!(raw.hear().await.expect("an answer").status, 200);
-    assert!(blue.seen().iter().filter(|seen| seen.cut).all(|seen| seen.body.is_empty()));
-    assert_eq!(stand.counted("scoregate_security_bad_request{reason=\"small_chunks\"}").await, 1);
+    assert!(blue.seen().iter().filter(|seen| seen.cut).all(|seen| seen.body.len() <= 100));
+    assert_eq!(stand.counted("scoregate_security_bad_request{reason=\"small_chunks\"}").await, 4);
     stand.stop().await;
 }
 
@@ -220,6 +234,7 @@ async fn a_head_has_to_come_in_time() {
     raw.say("POST /endpoints").await;
     assert!(raw.closes().await);
     assert!(stand.metric("scoregate_security_slow_client{reason=\"header\"}").await >= 7.0);
+    tried("heads that do not come in time, no instance touched", 8);
     stand.stop().await;
 }
 
@@ -278,6 +293,7 @@ async fn a_body_that_stops_coming_is_408() {
         assert!(blue.seen().iter().all(|seen| seen.cut), "{case}");
     }
     assert!(stand.metric("scoregate_security_slow_client{reason=\"body\"}").await >= 5.0);
+    tried("bodies that stop, cut at the instance", 5);
     stand.stop().await;
 }
 

@@ -325,6 +325,8 @@ async fn targets_that_are_no_plain_path_are_refused() {
 }
 
 const PATHS: &[(&str, &str, u16)] = &[
+    ("dots with more bytes than they need", "GET {ep}/%c0%ae%c0%ae/score HTTP/1.1\r\n{auth}\r\n", 400),
+    ("a slash with more bytes than it needs", "GET {ep}/..%c0%afscore HTTP/1.1\r\n{auth}\r\n", 400),
     ("dot segment", "GET {ep}/./score HTTP/1.1\r\n{auth}\r\n", 400),
     ("dot segment at the end", "GET {ep}/. HTTP/1.1\r\n{auth}\r\n", 400),
     ("two dots", "GET {ep}/../my-ep/score HTTP/1.1\r\n{auth}\r\n", 400),
@@ -694,6 +696,7 @@ async fn a_body_is_asked_for_only_after_authorization() {
         answer = raw.hear().await.unwrap();
     }
     assert_eq!((answer.status, blue.count()), (200, 2));
+    tried("bodies that wait to be asked for", 5);
     stand.stop().await;
 }
 
@@ -934,6 +937,7 @@ async fn what_a_trusted_proxy_says_about_the_client_is_kept_and_its_own_address_
         assert_eq!(raw.hear().await.unwrap().status, 200);
         assert_eq!(blue.seen().pop().unwrap().field("x-forwarded-for"), Some(kept), "{said}");
     }
+    tried("words of a proxy, as the instance sees them", 4);
     stand.stop().await;
 }
 
@@ -1008,5 +1012,6 @@ async fn a_refusal_says_whether_its_connection_goes_on() {
         }
     }
     assert_eq!(blue.count(), 2);
+    tried("refusals, and what came to the instance behind them", 4);
     stand.stop().await;
 }

@@ -157,7 +157,7 @@ impl Telling<'_> {
     fn tell(&mut self, view: &Value) {
         let rows = self.speed.seen(self.since.elapsed().as_secs_f64(), count(view, "rows"));
         if self.live {
-            let speed = rows.filter(|_| !is_final(view)).map(|rows| format!(", {rows:.0} rows/s"));
+            let speed = rows.filter(|_| !is_final(view)).map(|rows| format!(", {rows:.1} rows/s"));
             let line = format!("{} {}{}", bar(view), progress(view, "/", ""), speed.unwrap_or_default());
             // The rest of a longer line before is wiped out. A closed terminal is no reason to stop.
             let mut out = std::io::stderr();

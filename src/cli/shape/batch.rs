@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{batch_deployment, batch_endpoint, common, datastore, fill, object, place, text};
+use super::{batch_deployment, batch_endpoint, common, fill, object, place as place_of, text};
 use crate::cli::failure::Failure;
 use crate::cli::job::shown::snake;
 use crate::resources::written;
@@ -40,16 +40,33 @@ pub fn shown_deployment(view: &Value) -> Result<Value, Failure> {
     Ok(Value::Object(document))
 }
 
-/// A data store as `az ml` shows it: what opens it is told by its kind alone.
+/// A data store as `az ml` shows it: what opens it is told by its kind alone. The workspace's own store has no place that
+/// a document could name, so a view is not read as one.
 pub fn shown_datastore(view: &Value) -> Result<Value, Failure> {
-    let mut document = object(written::datastore(&datastore(view)?));
+    let at = |name: &str| view.pointer(&format!("/properties/{name}")).cloned().unwrap_or_default();
+    let mut properties = object(at("properties"));
+    // What is none of Azure's stands in the property bag.
+    let place = properties.remove("scoregate.place");
+    let place = place.and_then(|place| serde_json::from_str::<Value>(place.as_str()?).ok());
+    let mut document = match place.map(object) {
+        Some(mut place) => {
+            let kind = place.remove("kind").unwrap_or_default();
+            place.insert("type".to_owned(), kind);
+            place
+        }
+        None => object(json!({
+            "type": "azure_blob", "account_name": at("accountName"), "container_name": at("containerName"),
+            "endpoint": at("endpoint"), "protocol": at("protocol"),
+        })),
+    };
     let kind = text(view, "/properties/credentials/credentialsType");
+    let credentials = if matches!(kind, "" | "None") { json!({}) } else { json!({ "type": snake(kind) }) };
     let more = json!({
-        "id": view.get("id"), "resourceGroup": place(view)?.resource_group, "description": null, "tags": {}, "properties": {},
-        "is_default": view.pointer("/properties/isDefault"),
-        "credentials": if kind.is_empty() || kind == "None" { json!({}) } else { json!({ "type": snake(kind) }) },
+        "id": view.get("id"), "name": view.get("name"), "resourceGroup": place_of(view)?.resource_group,
+        "description": at("description"), "tags": object(at("tags")), "properties": properties,
+        "is_default": at("isDefault"), "credentials": credentials,
     });
-    fill(&mut document, &more);
+    document.extend(object(more));
     Ok(Value::Object(document))
 }
 
@@ -122,6 +139,13 @@ mod tests {
             (&shown["credentials"], &shown["is_default"]),
             (&json!({"type": "account_key"}), &json!(false))
         );
+        let own = json!({"id": format!("{WORKSPACE}/datastores/workspaceblobstore"), "name": "workspaceblobstore", "properties": {
+            "datastoreType": "AzureBlob", "accountName": "scoregate.local_directory", "credentials": {"credentialsType": "None"},
+            "isDefault": true, "properties": {"scoregate.place": "{\"kind\":\"local_directory\"}", "a": "b"}}});
+        let own = shown_datastore(&own).unwrap();
+        assert_eq!((&own["type"], &own["is_default"]), (&json!("local_directory"), &json!(true)));
+        assert_eq!((&own["properties"], &own["credentials"]), (&json!({"a": "b"}), &json!({})));
+        assert!(own.get("account_name").is_none());
         put_secrets(&mut shown, &json!({"secretsType": "AccountKey", "key": "c2Vj"}));
         assert_eq!(shown["credentials"], json!({"account_key": "c2Vj"}));
     }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::net::burst::WINDOW;
 
 const LIMITS: FrameLimits = FrameLimits { resets: 3, errors: 2, control: 5, continuations: 2 };
 

@@ -72,6 +72,8 @@ fn body(operation: &str) -> Option<Value> {
 struct Fixture {
     stand: Stand,
     callers: [Caller; 7],
+    /// The same, of operations that take tokens for scoring.
+    scorers: [Caller; 7],
     owner: Caller,
     /// A scoring request that can be explained.
     request: String,
@@ -117,9 +119,19 @@ impl Fixture {
             stand.as_("scientist"),
             stand.as_("owner"),
         ];
+        let by_scoring = |name: &str| rest.by(&stand.token(name));
+        let scorers = [
+            rest.nobody(),
+            rest.by(&mint.with(object_id("owner"), &json!({"iss": v1_issuer(STRANGE), "tid": STRANGE}))),
+            stand.as_("owner"),
+            by_scoring("outsider"),
+            by_scoring("reader"),
+            by_scoring("scientist"),
+            by_scoring("owner"),
+        ];
         let owner = stand.as_("owner");
         let (request, operation) = (String::new(), String::new());
-        let mut fixture = Fixture { stand, callers, owner, request, operation };
+        let mut fixture = Fixture { stand, callers, scorers, owner, request, operation };
         fixture.reset().await;
         fixture.request = fixture.score().await;
         fixture
@@ -199,6 +211,7 @@ struct Described {
     public: bool,
     takes_body: bool,
     governed: bool,
+    scoring: bool,
 }
 
 fn operations(document: &Value) -> Vec<Described> {
@@ -212,6 +225,7 @@ fn operations(document: &Value) -> Vec<Described> {
                 public: operation["security"] == json!([]),
                 takes_body: operation["requestBody"].is_object(),
                 governed: operation["x-scoregate-action"].is_string(),
+                scoring: operation["security"] == json!([{"scoring": []}]),
             });
         }
     }
@@ -229,7 +243,8 @@ async fn every_operation_answers_everybody_as_the_golden_file_says() {
         assert_eq!(body.is_some(), operation.takes_body, "{id}: the table of bodies does not agree");
         let mut row = Vec::new();
         fixture.reset().await;
-        for (who, caller) in CALLERS.iter().zip(fixture.callers.clone()) {
+        let callers = if operation.scoring { fixture.scorers.clone() } else { fixture.callers.clone() };
+        for (who, caller) in CALLERS.iter().zip(callers) {
             if operation.method != Method::GET {
                 fixture.reset().await;
             }
