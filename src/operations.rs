@@ -18,7 +18,6 @@ mod refusal;
 mod roles;
 mod workspace;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::{Clock, rfc3339};
@@ -32,7 +31,7 @@ use crate::model::role::{PrincipalId, RoleAssignment};
 use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::publish::{PublishError, Publisher};
-use crate::settings::{Instances, Limits};
+use crate::settings::{Batch as Storage, Instances, Limits};
 use crate::store::jobs::JobStore;
 use crate::store::{Batch, Change, Committed, Expect, Manager, Revision, Store, StoreError, Stored};
 use crate::telemetry::metrics::Metrics;
@@ -68,8 +67,8 @@ pub struct Operations {
     pub rotating: Arc<tokio::sync::Mutex<()>>,
     /// What deployments made by callers may use of this machine.
     pub instances: Instances,
-    /// Directories that data stores made by callers may be in.
-    pub directories: Vec<PathBuf>,
+    /// Directories of this machine that data stores made by callers may be in.
+    pub storage: Storage,
     /// Knows the processes of deployments.
     pub roster: Roster,
     /// Refusals by principal, so that nobody fills the audit with them.

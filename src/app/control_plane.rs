@@ -92,7 +92,7 @@ pub(super) fn make(
         workspaces: settings.workspaces.clone(),
         rotating: before.map(|control| control.operations.rotating.clone()).unwrap_or_default(),
         instances: settings.instances.clone(),
-        directories: Vec::new(),
+        storage: settings.batch.clone(),
         roster: state.keeper.roster().clone(),
         refusals: Failures::new(limits.refusals),
         owners: owners(settings),

@@ -59,7 +59,8 @@ pub fn read(
             rows_per_request: requests.rows,
             ..settings(f, &BatchSettings::default())
         };
-        let compute = f.value("compute", "Free text; kept and shown.").optional();
+        let compute = f.value::<String>("compute", "Free text; kept and shown.").optional();
+        let compute = compute.filter(|text| !text.is_empty());
         let serving = own.with(Azures {
             place,
             request_settings: settings.request_settings(),

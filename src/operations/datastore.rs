@@ -1,6 +1,6 @@
 //! Data stores, and the one that every workspace has by itself.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Granted, Operations, Precondition, Put, Refusal, Written, not_from_files};
@@ -147,39 +147,14 @@ impl Operations {
         Err(Refusal::Limit(format!("there are {there} data stores and `limits.datastores` is {most}")))
     }
 
-    /// Directories that stores made by callers may be in, with all below them.
-    fn allowed_directories(&self) -> &[PathBuf] {
-        &self.directories
-    }
-
     /// Whether callers of the API may have a store there: in no directory of this machine but those that the operator
     /// lists. What may be called over the network is judged when it is called.
     fn may_be_at(&self, place: &Place) -> Result<(), Refusal> {
         let Place::Directory { path } = place else { return Ok(()) };
-        if self.allowed_directories().iter().any(|root| is_within(path, root)) {
+        if self.storage.allows_directory(path) {
             return Ok(());
         }
         let problem = "`scoregate.place`: the directory is in none that is listed under `batch.directories` in the configuration";
         Err(Refusal::invalid("properties.properties", problem))
-    }
-}
-
-/// Whether a path is a directory or below it, read from its text alone.
-fn is_within(path: &Path, root: &Path) -> bool {
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    path.is_absolute() && plain && path.starts_with(root)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_is_judged_by_whole_segments() {
-        let within = |path: &str| is_within(Path::new(path), Path::new("/srv/data"));
-        assert!(within("/srv/data") && within("/srv/data/") && within("/srv/data/heart/x"));
-        for outside in ["/srv", "/srv/database", "/srv/data/../etc", "srv/data", "/", "", "/etc/srv/data"] {
-            assert!(!within(outside), "{outside}");
-        }
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn deployment(form: &Form<'_>, base: &Path, workspaces: &[Workspace])
     });
     let routes = routes(form, workload.environment.as_ref());
     let workspace = workspace(form, workspaces);
-    let compute = form.value("compute", "").optional();
+    let compute = form.value::<String>("compute", "").optional().filter(|text| !text.is_empty());
     let description = form.value("description", "").or_else(String::new);
     let tags = form.pairs("tags", "").into_iter().collect();
     let properties = form.pairs("properties", "").into_iter().collect();

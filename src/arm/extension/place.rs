@@ -130,9 +130,10 @@ pub fn blob(
         form.wrong(protocol_key, format!("`{protocol}` is neither https nor http"), None);
         return None;
     }
-    let whole = match endpoint.contains("://") {
-        true => endpoint.to_owned(),
-        false => format!("{protocol}://{account}.blob.{endpoint}"),
+    let whole = if endpoint.contains("://") {
+        endpoint.to_owned()
+    } else {
+        format!("{protocol}://{account}.blob.{endpoint}")
     };
     let service = address(form, endpoint_key, &whole, &["https", "http"])?;
     Some(Place::Blob { service, account: account.to_owned(), container: container.to_owned() })
@@ -153,6 +154,7 @@ fn address(form: &Form<'_>, key: &'static str, text: &str, schemes: &[&str]) -> 
         let authority = uri.authority().map_or("", http::uri::Authority::as_str);
         uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme))
             && !authority.is_empty()
+            && !uri.host().unwrap_or_default().ends_with('.')
             && !authority.contains('@')
             && uri.query().is_none()
             && !plain.contains(['#', '\\', '%'])
@@ -249,6 +251,7 @@ mod tests {
             "{kind: azure_blob, account_name: heart, container_name: abc, endpoint: 'evil.example#'}",
             "{kind: azure_blob, account_name: heart, container_name: abc, protocol: ftp}",
             "{kind: azure_blob, account_name: heart, container_name: abc, bucket: b}",
+            "{kind: azure_blob, account_name: heart, container_name: abc, endpoint: ''}",
             "{kind: s3, bucket: heart}",
             "{kind: s3, region: x_y, bucket: heart}",
             "{kind: s3, region: r, bucket: ../heart}",

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::model::audit::Deed;
+use crate::model::datastore::Credential;
 use crate::model::scope::WorkspaceRef;
 use crate::model::workspace::Workspace;
 use crate::resources::Directory;
@@ -176,7 +177,6 @@ async fn batch_and_its_stores_converge_and_what_is_written_reads_the_same() {
             store_credential::open(&vault, &id, found.credential.as_ref().unwrap()).unwrap()
         })
         .collect();
-    use crate::model::datastore::Credential;
     let access = Credential::AccessKey { id: "id".into(), secret: "from a file".into() };
     assert_eq!(opened, [Credential::AccountKey("c2VjcmV0".into()), access]);
 

@@ -278,7 +278,8 @@ async fn what_opens_a_store_is_shown_to_those_who_may_ask_and_in_no_other_answer
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_workspace_has_a_store_and_others_are_where_they_may_be() {
-    let world = World::start().await;
+    let world =
+        World::with(|plan| plan.settings.push(("batch", "{ directories: [ /srv/heart ] }".to_owned()))).await;
     let (owner, all) = (&world.owner, format!("{}/datastores", workspace("default")));
     let own = datastore("workspaceblobstore");
     let shown = owner.get(&own).await.is(200);
@@ -333,6 +334,10 @@ async fn every_workspace_has_a_store_and_others_are_where_they_may_be() {
         .await
         .refuses(404, "ParentResourceNotFound");
     owner.put(&datastore("a.b"), blob(&Value::Null)).await.refuses(400, "BadArgument");
+
+    let below = elsewhere(&json!({"kind": "local_directory", "path": "/srv/heart/in"}), &Value::Null);
+    owner.put(&datastore("listed"), below).await.is(201);
+    owner.delete(&datastore("listed")).await.is(200);
 
     // One of its name takes its place, and gives it back.
     owner.put(&own, blob(&Value::Null)).await.is(201);
