@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -63,6 +64,8 @@ pub struct Runner {
     /// Jobs that are worked on here.
     contexts: Mutex<HashMap<Scope, Arc<Context>>>,
     held: Mutex<HashMap<(Scope, u64), Held>>,
+    /// How many gateways carry out jobs, as of the last look.
+    gateways: AtomicU32,
 }
 
 /// A mini-batch that is worked on here.
@@ -108,6 +111,7 @@ impl Runner {
             wake,
             contexts: Mutex::default(),
             held: Mutex::default(),
+            gateways: AtomicU32::new(1),
         })
     }
 
@@ -150,7 +154,10 @@ impl Runner {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 Some(_) = work.join_next() => {}
-                _ = beat.tick() => self.keep_claims().await,
+                _ = beat.tick() => {
+                    self.keep_claims().await;
+                    self.say_present(self.until()).await;
+                }
             }
             while leads.try_join_next().is_some() {}
             while work.try_join_next().is_some() {}
@@ -162,6 +169,15 @@ impl Runner {
         for claim in held {
             // Whoever takes it up waits until the lease ends, if this fails.
             let _ = self.jobs.settle(&claim, &Outcome::GivenUp).await;
+        }
+        self.say_present(0).await;
+    }
+
+    /// Says that this gateway carries out jobs, and learns how many do.
+    async fn say_present(&self, until: i64) {
+        let times = (self.clock.unix_millis(), until);
+        if let Ok(count) = self.jobs.present(&self.holder, times).await {
+            self.gateways.store(u32::try_from(count).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
         }
     }
 
@@ -193,6 +209,12 @@ impl Runner {
                 }
                 let settings = &job.spec.settings;
                 let in_all = settings.max_concurrency_per_instance.saturating_mul(settings.instance_count);
+                // Every gateway gets its share, although those that look first could take it all.
+                let share = in_all.max(1).div_ceil(self.gateways.load(Ordering::Relaxed));
+                let held = self.held.lock().keys().filter(|(job, _)| *job == id).count();
+                if held >= share as usize {
+                    continue;
+                }
                 let times = (self.clock.unix_millis(), self.until());
                 let claims = self.jobs.claim(&id, &self.holder, times, 1, in_all.max(1)).await?;
                 if claims.is_empty() {

@@ -186,4 +186,6 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     async fn settle(&self, claim: &Claim, outcome: &Outcome) -> Result<bool, StoreError>;
     /// Running jobs that nobody asked to be stopped, oldest first: any gateway may take up their items.
     async fn running(&self, most: u32) -> Result<Vec<KeptJob>, StoreError>;
+    /// Says that a holder carries out jobs at the first of these times and until the second, and gives how many do.
+    async fn present(&self, holder: &str, times: (i64, i64)) -> Result<u64, StoreError>;
 }

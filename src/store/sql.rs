@@ -7,6 +7,7 @@ mod dialect;
 mod items;
 mod jobs;
 mod listen;
+mod presence;
 mod resources;
 mod schema;
 

@@ -4,3 +4,4 @@ mod authority;
 mod crashes;
 mod failures;
 mod jobs;
+mod shared;

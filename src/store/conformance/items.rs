@@ -18,7 +18,17 @@ pub(crate) async fn run(fresh: impl AsyncFn() -> Pair) {
     of_many_each_item_is_taken_once(fresh().await).await;
     who_loses_an_item_at_the_last_moment_is_told(fresh().await).await;
     what_is_broken_off_is_done_whole_or_not_at_all(&*fresh().await[0]).await;
+    gateways_know_how_many_they_are(&*fresh().await[0]).await;
     ten_thousand_items_of_ten_files_are_planned_and_counted(&*fresh().await[0]).await;
+}
+
+async fn gateways_know_how_many_they_are(store: &dyn JobStore) {
+    assert_eq!(store.present("a", (10, 20)).await.unwrap(), 1);
+    assert_eq!(store.present("b", (11, 21)).await.unwrap(), 2);
+    assert_eq!(store.present("a", (12, 22)).await.unwrap(), 2);
+    assert_eq!(store.present("a", (21, 31)).await.unwrap(), 1, "one that says nothing is forgotten");
+    assert_eq!(store.present("b", (22, 32)).await.unwrap(), 2);
+    assert_eq!(store.present("b", (23, 0)).await.unwrap(), 1, "and so is one that says that it goes");
 }
 
 pub(super) fn files(item: u64) -> Vec<FileRef> {

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use super::audit::sha256;
-use super::{SqlStore, int, items, nat};
+use super::{SqlStore, int, items, nat, presence};
 use crate::model::job::{Counts, JobName, JobState};
 use crate::model::scope::Scope;
 use crate::store::StoreError;
@@ -284,5 +284,9 @@ impl JobStore for SqlStore {
 
     async fn running(&self, most: u32) -> Result<Vec<KeptJob>, StoreError> {
         self.within(self.running_jobs(most)).await
+    }
+
+    async fn present(&self, holder: &str, times: (i64, i64)) -> Result<u64, StoreError> {
+        self.within(presence::say(&self.writer, holder, times)).await
     }
 }

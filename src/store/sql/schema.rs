@@ -58,6 +58,7 @@ CREATE INDEX IF NOT EXISTS items_by_stage ON items (job, stage, idx);
 CREATE TABLE IF NOT EXISTS item_files (
     job {int} NOT NULL, idx {int} NOT NULL, files {text} NOT NULL, PRIMARY KEY (job, idx)
 ) {keyed};
+CREATE TABLE IF NOT EXISTS gateways (holder {text} PRIMARY KEY, lease {int} NOT NULL) {keyed};
 INSERT INTO state (name, value) VALUES ('revision', '0') ON CONFLICT DO NOTHING;";
 
 /// Why tables cannot be used.

@@ -1,0 +1,85 @@
+//! Gateways that share jobs through one PostgreSQL: each does its part, and some may go on the way.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::batch::{Caller, adder_with, failure, numbers, resources, status};
+use crate::support::postgres::Server;
+use crate::support::site::{Process, Site};
+use crate::support::stand::{TENANT, object_id};
+use crate::support::{Plan, Stand, until};
+
+/// Mini-batches that a gateway has done.
+async fn share(process: &Process) -> u64 {
+    let (_, text) = process.look("/metrics").await;
+    let line = text.lines().find(|line| line.starts_with("scoregate_batch_mini_batches_total{outcome=\"done\"}"));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn four_gateways_share_a_job_and_two_of_them_and_the_server_may_go() {
+    let server = Server::start();
+    let model = adder_with(|_, _, answer| {
+        std::thread::sleep(Duration::from_millis(2));
+        answer
+    })
+    .await;
+    let (issuer, common) = (Stand::start(Plan::default()).await, tempfile::tempdir().unwrap());
+    let (data, key) = (common.path().join("data"), common.path().join("master.key"));
+    std::fs::write(&key, "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let expected = numbers(&data.join("in"), 300, 2);
+    let mut files = resources(&[&model.url], "mini_batch_size: 2, max_concurrency_per_instance: 8");
+    files.push((
+        "files.yaml".to_owned(),
+        format!("name: files\ntype: local_directory\npath: {}\n", data.display()),
+    ));
+    let named: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    let more = format!(
+        "store: \"{}\"\nmaster_key: {{ file: {} }}\ndata_directory: own\n\
+         limits: {{ batch_lease: 1s, drain_notice: 0s }}\n\
+         identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\n",
+        server.schema(),
+        key.display(),
+        issuer.authority,
+        issuer.directory.path().join("ca.pem").display(),
+        object_id("owner")
+    );
+    let sites: Vec<Site> = (0..4).map(|_| Site::new(&named, &more)).collect();
+    let mut gateways: Vec<Process> = sites.iter().map(Site::serve).collect();
+    let caller = |process: &Process| Caller { address: process.data, token: issuer.token("owner") };
+    let input = "azureml://datastores/files/paths/in";
+    let output = json!({"score": {"jobOutputType": "UriFolder", "uri": "azureml://datastores/files/paths/out"}});
+    let answer = caller(&gateways[0]).submit(input, json!({"name": "shared", "outputData": output})).await;
+    assert_eq!(answer.status, 201, "{}", answer.json());
+
+    // Each does its part, whoever took the job in.
+    for gateway in &gateways {
+        until("every gateway has done something", async || share(gateway).await > 0).await;
+    }
+    let last = caller(&gateways[3]);
+    for gone in [0, 1] {
+        gateways[gone].child.kill().unwrap();
+        gateways[gone].child.wait().unwrap();
+        let done = last.show("shared").await["properties"]["scoregate"]["counts"]["done"].as_u64().unwrap();
+        last.done("shared", (done + 20).min(140)).await;
+    }
+    server.kill();
+    server.resume();
+    let mut job = json!(null);
+    until("the job ends", async || {
+        // While the server is away nothing can be said of it.
+        let answer = last.call("GET", "/shared", "", "").await;
+        if answer.status == 200 {
+            job = answer.json();
+        }
+        ["Completed", "Failed", "Canceled"].contains(&status(&job))
+    })
+    .await;
+    assert_eq!((status(&job), failure(&job)), ("Completed", ""));
+    assert_eq!(std::fs::read_to_string(data.join("out/predictions.csv")).unwrap(), expected);
+    let counts = &job["properties"]["scoregate"]["counts"];
+    assert_eq!((&counts["rows"], &counts["failures"]), (&json!(600), &json!(0)));
+}
