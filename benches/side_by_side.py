@@ -57,5 +57,5 @@ callers = [f"aaaaaaaa-bbbb-cccc-dddd-{number:012d}" for number in range(16)]
 (resources / "callers.yaml").write_text("---\n".join(
     f"role: AzureML Data Scientist\nprincipal_id: {principal(oid)}\nscope: /subscriptions/{subscription}\n" for oid in callers))
 
-binary = env.get("SCOREGATE_BIN", str(root / "target/release/scoregate"))
+binary = env.get("SCOREGATE_BIN", str(root / "target/dist/scoregate"))
 os.execv(binary, [binary, "serve", "--config", str(work / "scoregate.yaml"), *sys.argv[1:]])
