@@ -97,22 +97,24 @@ pub fn read(form: &Form<'_>) -> Option<Invocation> {
         if experiment.as_ref().is_some_and(|name| name.is_empty() || name.len() > 255) {
             f.wrong("properties", "`experimentName` has 1 to 255 characters", None);
         }
-        let (input, output) = data(f);
+        // What else is wrong is told in the same pass.
+        let (data, overrides) = (data(f), overrides(f));
+        let (input, output) = data?;
         Some(Invocation {
             name,
             description: f.value("description", "What it is for.").or_else(String::new),
             tags: tags(f),
             properties,
             experiment,
-            input: input?,
-            output: output?,
-            overrides: overrides(f),
+            input,
+            output,
+            overrides,
         })
     })
 }
 
-/// The input and the output; none for what is wrong, which has been told.
-fn data(form: &Form<'_>) -> (Option<Data>, Option<Option<Data>>) {
+/// The input, and the output if there is one; nothing if something is wrong, which has been told.
+fn data(form: &Form<'_>) -> Option<(Data, Option<Data>)> {
     let (inputs, outputs) = (form.carried("inputData"), form.carried("outputData"));
     let (dataset, output_dataset) = (form.carried("dataset"), form.carried("outputDataset"));
     let input = match (inputs, dataset) {
@@ -133,9 +135,9 @@ fn data(form: &Form<'_>) -> (Option<Data>, Option<Option<Data>>) {
     };
     let output = match (outputs, output_dataset) {
         (Some(Value::Object(outputs)), _) if !outputs.is_empty() => {
-            only(form, "outputData", outputs, read_output).map(Some)
+            Some(only(form, "outputData", outputs, read_output)?)
         }
-        (Some(Value::Object(_)) | None, None) => Some(None),
+        (Some(Value::Object(_)) | None, None) => None,
         (Some(_), _) => {
             form.wrong("outputData", "keys and values were expected here", None);
             None
@@ -145,7 +147,7 @@ fn data(form: &Form<'_>) -> (Option<Data>, Option<Option<Data>>) {
             None
         }
     };
-    (input, output)
+    Some((input?, output))
 }
 
 const INPUT: &str = r#"inputData: {"data": {"jobInputType": "UriFolder", "uri": "azureml://datastores/workspaceblobstore/paths/in"}}"#;

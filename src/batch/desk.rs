@@ -6,7 +6,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::Value;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -20,7 +19,7 @@ use crate::artifacts::{ArtifactError, Opener};
 use crate::clock::{Clock, rfc3339};
 use crate::forms::{Reading, parse_json};
 use crate::gate::jobs::{JobGate, Lacking};
-use crate::identity::caller::Caller;
+use crate::identity::caller::{Caller, Groups};
 use crate::identity::on_behalf_of::{ObtainError, OnBehalfOf};
 use crate::identity::vault::Vault;
 use crate::model::audit::{Actor, Deed, Outcome};
@@ -67,7 +66,7 @@ pub struct Desk {
 #[derive(Debug)]
 struct Refusal {
     status: StatusCode,
-    detail: ErrorDetail,
+    detail: Box<ErrorDetail>,
     reason: &'static str,
     retry_after: Option<u32>,
     challenge: Option<String>,
@@ -75,7 +74,7 @@ struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, code: &str, message: impl Into<String>, reason: &'static str) -> Refusal {
-        let detail = ErrorDetail::new(code, message);
+        let detail = Box::new(ErrorDetail::new(code, message));
         Refusal { status, detail, reason, retry_after: None, challenge: None }
     }
 
@@ -134,9 +133,11 @@ impl From<Refused> for Refusal {
     }
 }
 
-fn answer(status: StatusCode, body: &Value) -> JobAnswer {
-    let body = Bytes::from(body.to_string());
-    JobAnswer { status, body, reason: None, retry_after: None, challenge: None }
+/// A job as its endpoint shows it.
+fn shown(status: StatusCode, kept: &KeptJob) -> Result<JobAnswer, Refusal> {
+    let view = job::of_endpoint(&kept.spec, &kept.state).map_err(PlaceError::from)?;
+    let body = Bytes::from(view.to_string());
+    Ok(JobAnswer { status, body, reason: None, retry_after: None, challenge: None })
 }
 
 #[async_trait]
@@ -151,7 +152,7 @@ impl Jobs for Desk {
             Ask::Cancel(name) => self.stop(&call, name).await,
         };
         result.unwrap_or_else(|refusal| {
-            let body = serde_json::to_string(&ErrorBody { error: refusal.detail }).unwrap_or_default();
+            let body = serde_json::to_string(&ErrorBody { error: *refusal.detail }).unwrap_or_default();
             JobAnswer {
                 status: refusal.status,
                 body: body.into(),
@@ -198,13 +199,11 @@ fn parse(body: &[u8]) -> Result<Invocation, Refusal> {
     let read = invocation::read(&form);
     form.close();
     let mistakes = reading.finish();
-    match (read, mistakes.is_empty()) {
-        (Some(read), true) => Ok(read),
-        _ => {
-            let detail = ErrorDetail::of_mistakes("BadArgument", &mistakes);
-            Err(Refusal { detail, ..Refusal::bad("BadArgument", "", "") })
-        }
+    if let (Some(read), true) = (read, mistakes.is_empty()) {
+        return Ok(read);
     }
+    let detail = Box::new(ErrorDetail::of_mistakes("BadArgument", &mistakes));
+    Err(Refusal { detail, ..Refusal::bad("BadArgument", "", "") })
 }
 
 impl Desk {
@@ -239,7 +238,7 @@ impl Desk {
                 return Err(Refusal::unavailable("IdentityUnavailable", message));
             }
             Err(Lacking::Rights(missing)) => {
-                let detail = authority::refusal(&call.caller, &missing);
+                let detail = Box::new(authority::refusal(&call.caller, &missing));
                 let refusal = Refusal::new(StatusCode::FORBIDDEN, "", "", "not_authorized");
                 self.record(
                     call,
@@ -316,20 +315,15 @@ impl Desk {
                 let grounds = Some(kept.spec.grounds.as_slice());
                 self.record(call, SUBMIT, &id, (Outcome::Done, grounds)).await?;
                 self.wake.notify_one();
-                self.shown(StatusCode::CREATED, &kept)
+                shown(StatusCode::CREATED, &kept)
             }
-            Submitted::Known(kept) => self.shown(StatusCode::OK, &kept),
+            Submitted::Known(kept) => shown(StatusCode::OK, &kept),
             Submitted::NameTaken => {
                 let message =
                     format!("the workspace has a job `{}` already; choose another name", job.spec.name);
                 Err(Refusal::new(StatusCode::CONFLICT, "JobExists", message, "job_exists"))
             }
         }
-    }
-
-    fn shown(&self, status: StatusCode, kept: &KeptJob) -> Result<JobAnswer, Refusal> {
-        let view = job::of_endpoint(&kept.spec, &kept.state).map_err(PlaceError::from)?;
-        Ok(answer(status, &view))
     }
 
     /// A job of the endpoint that the caller may know of.
@@ -352,17 +346,21 @@ impl Desk {
     }
 
     async fn may(&self, snapshot: &Snapshot, caller: &Caller, action: &str, scope: &Scope) -> bool {
-        let groups = match &self.gate.directory {
-            Some(directory) => directory.groups(caller).await.ok(),
-            None => None,
+        let policy = &snapshot.policy;
+        let groups = match (&caller.groups, &self.gate.directory) {
+            (Groups::Overage, Some(directory)) => directory.groups(caller).await.ok(),
+            _ => None,
         };
-        let (policy, who) = (&snapshot.policy, caller.principals(groups.as_ref()));
+        if caller.groups == Groups::Overage && groups.is_none() && policy.has_denials() {
+            return false;
+        }
+        let who = caller.principals(groups.as_ref());
         matches!(policy.decide(who, &Action::control(action), &policy.place(scope)), Decision::Allowed(_))
     }
 
     async fn show(&self, call: &JobCall, name: &str) -> Result<JobAnswer, Refusal> {
         let (_, kept) = self.found(call, name, READ).await?;
-        self.shown(StatusCode::OK, &kept)
+        shown(StatusCode::OK, &kept)
     }
 
     async fn stop(&self, call: &JobCall, name: &str) -> Result<JobAnswer, Refusal> {
@@ -371,7 +369,7 @@ impl Desk {
         let kept = self.cancel(&id).await?;
         kept.map_or_else(
             || Err(Refusal::not_found("JobNotFound", "the endpoint has no such job".to_owned())),
-            |kept| self.shown(StatusCode::OK, &kept),
+            |kept| shown(StatusCode::OK, &kept),
         )
     }
 

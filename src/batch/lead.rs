@@ -252,10 +252,10 @@ impl Leading<'_> {
         self.state.failure.clone_from(&failure);
         self.note().await?;
         let mut status = status;
-        if self.state.started.is_some() {
-            if let Err(problem) = self.put_together(status).await? {
-                (status, self.state.failure) = (JobStatus::Failed, Some(problem));
-            }
+        if self.state.started.is_some()
+            && let Err(problem) = self.put_together(status).await?
+        {
+            (status, self.state.failure) = (JobStatus::Failed, Some(problem));
         }
         self.state.status = status;
         self.state.ended = Some(self.runner.clock.unix_millis());
@@ -282,7 +282,7 @@ impl Leading<'_> {
         let id = self.context.id.clone();
         let found = self.runner.jobs.counts(&id).await?;
         let (files, mini_batches) = (self.state.counts.files, self.state.counts.mini_batches);
-        self.state.counts = Counts { files, mini_batches, ..found };
+        self.state.counts = Counts { mini_batches, files, ..found };
         let opened = match self.context.open(self.runner).await {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error.failure())),
@@ -290,7 +290,7 @@ impl Leading<'_> {
         let (mut objects, mut failures) = (Vec::new(), Vec::new());
         let mut from = 0;
         loop {
-            let ended = self.runner.jobs.ended(&id, from, CHUNK as u32).await?;
+            let ended = self.runner.jobs.ended(&id, from, u32::try_from(CHUNK).unwrap_or(u32::MAX)).await?;
             let Some(last) = ended.last() else { break };
             from = last.index + 1;
             for Ended { index, part, .. } in ended {

@@ -151,10 +151,10 @@ pub(super) async fn score(mini_batch: MiniBatch) {
             }
         }
         Ok(false) => {
-            debug!(job = %context.job.spec.name, index = claim.index, "a mini-batch was ended by somebody else")
+            debug!(job = %context.job.spec.name, index = claim.index, "a mini-batch was ended by somebody else");
         }
         Err(error) => {
-            tracing::warn!(%error, job = %context.job.spec.name, index = claim.index, "a mini-batch could not be settled; it is done again")
+            tracing::warn!(%error, job = %context.job.spec.name, index = claim.index, "a mini-batch could not be settled; it is done again");
         }
     }
     if matches!(outcome, Outcome::GivenUp) {

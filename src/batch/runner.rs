@@ -272,7 +272,7 @@ impl Runner {
                     }
                 }
                 Err(error) => {
-                    warn!(%error, "mini-batches could not be kept; they go on until somebody takes them")
+                    warn!(%error, "mini-batches could not be kept; they go on until somebody takes them");
                 }
             }
         }

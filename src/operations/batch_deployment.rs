@@ -9,7 +9,7 @@ use crate::model::resource::Resource;
 use crate::model::scope::{Scope, ScopeError};
 use crate::store::{Change, Expect, Manager, Stored};
 
-fn wrong(error: ScopeError) -> Refusal {
+fn wrong(error: &ScopeError) -> Refusal {
     Refusal::invalid("name", error.to_string())
 }
 
@@ -29,7 +29,8 @@ impl Operations {
     ) -> Result<Written, Refusal> {
         let expect = precondition.judge(before.as_deref())?;
         let serving = &deployment.serving;
-        let endpoint = serving.workspace.scope().map_err(wrong)?.batch_endpoint(&serving.endpoint);
+        let endpoint =
+            serving.workspace.scope().map_err(|error| wrong(&error))?.batch_endpoint(&serving.endpoint);
         let parent =
             self.batch_endpoint(&endpoint).await?.ok_or_else(|| Refusal::ParentNotFound(endpoint.clone()))?;
         not_from_files(&parent)?;
@@ -58,7 +59,8 @@ impl Operations {
         let known = before.as_deref().and_then(|stored| Some((stored, stored.resource.batch_deployment()?)));
         let Some((stored, BatchDeployment { serving, .. })) = known else { return Ok(false) };
         not_from_files(stored)?;
-        let endpoint = serving.workspace.scope().map_err(wrong)?.batch_endpoint(&serving.endpoint);
+        let endpoint =
+            serving.workspace.scope().map_err(|error| wrong(&error))?.batch_endpoint(&serving.endpoint);
         let mut require = Vec::new();
         if let Some(parent) = self.batch_endpoint(&endpoint).await? {
             let described = parent.resource.batch_endpoint();

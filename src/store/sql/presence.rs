@@ -5,11 +5,7 @@ use sqlx::{AnyPool, Row};
 use crate::store::StoreError;
 
 /// Says that a gateway is there until then, and gives how many are at `now`.
-pub(super) async fn say(
-    pool: &AnyPool,
-    holder: &str,
-    (now, until): (i64, i64),
-) -> Result<u64, StoreError> {
+pub(super) async fn say(pool: &AnyPool, holder: &str, (now, until): (i64, i64)) -> Result<u64, StoreError> {
     let mut tx = pool.begin().await?;
     let put = "INSERT INTO gateways (holder, lease) VALUES ($1, $2) \
                ON CONFLICT (holder) DO UPDATE SET lease = excluded.lease";

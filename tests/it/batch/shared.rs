@@ -14,7 +14,8 @@ use crate::support::{Plan, Stand, until};
 /// Mini-batches that a gateway has done.
 async fn share(process: &Process) -> u64 {
     let (_, text) = process.look("/metrics").await;
-    let line = text.lines().find(|line| line.starts_with("scoregate_batch_mini_batches_total{outcome=\"done\"}"));
+    let line =
+        text.lines().find(|line| line.starts_with("scoregate_batch_mini_batches_total{outcome=\"done\"}"));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
@@ -51,7 +52,8 @@ async fn four_gateways_share_a_job_and_two_of_them_and_the_server_may_go() {
     let mut gateways: Vec<Process> = sites.iter().map(Site::serve).collect();
     let caller = |process: &Process| Caller { address: process.data, token: issuer.token("owner") };
     let input = "azureml://datastores/files/paths/in";
-    let output = json!({"score": {"jobOutputType": "UriFolder", "uri": "azureml://datastores/files/paths/out"}});
+    let output =
+        json!({"score": {"jobOutputType": "UriFolder", "uri": "azureml://datastores/files/paths/out"}});
     let answer = caller(&gateways[0]).submit(input, json!({"name": "shared", "outputData": output})).await;
     assert_eq!(answer.status, 201, "{}", answer.json());
 
