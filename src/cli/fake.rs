@@ -140,7 +140,8 @@ pub fn control_plane(forbidden: &'static [&'static str]) -> Fake {
             "roleassignments",
         ];
         // An endpoint may be called `jobs`.
-        let is_list = lists.iter().any(|kind| key.ends_with(&format!("/{kind}"))) && !key.ends_with("endpoints/jobs");
+        let is_list =
+            lists.iter().any(|kind| key.ends_with(&format!("/{kind}"))) && !key.ends_with("endpoints/jobs");
         match got.method.as_str() {
             "PUT" => {
                 let mut body = got.json();
