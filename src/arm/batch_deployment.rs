@@ -310,7 +310,7 @@ pub fn view(
     instances: &[InstanceView],
 ) -> BatchDeploymentView {
     let mut properties = properties(deployment, false);
-    properties.provisioning_state = show_instances(&mut properties.properties, instances).to_owned();
+    show_instances(&mut properties.properties, instances).clone_into(&mut properties.provisioning_state);
     BatchDeploymentView {
         id: about.id.to_string(),
         name: deployment.serving.name.to_string(),

@@ -309,7 +309,7 @@ pub(super) fn show_instances(bag: &mut BTreeMap<String, String>, instances: &[In
 /// A deployment as ARM shows it.
 pub fn view(deployment: &Deployment, about: About<'_>, instances: &[InstanceView]) -> DeploymentView {
     let mut properties = properties(deployment, false);
-    properties.provisioning_state = show_instances(&mut properties.properties, instances).to_owned();
+    show_instances(&mut properties.properties, instances).clone_into(&mut properties.provisioning_state);
     DeploymentView {
         id: about.id.to_string(),
         name: deployment.name.to_string(),

@@ -6,11 +6,15 @@ use super::deployment::within;
 use super::{Granted, Operations, Precondition, Put, Refusal, Written, not_from_files};
 use crate::model::batch::BatchDeployment;
 use crate::model::resource::Resource;
-use crate::model::scope::{Scope, ScopeError};
+use crate::model::scope::Scope;
 use crate::store::{Change, Expect, Manager, Stored};
 
-fn wrong(error: &ScopeError) -> Refusal {
-    Refusal::invalid("name", error.to_string())
+/// The id of the endpoint that a deployment stands behind.
+fn endpoint_of(deployment: &BatchDeployment) -> Result<Scope, Refusal> {
+    let serving = &deployment.serving;
+    let workspace = serving.workspace.scope();
+    let workspace = workspace.map_err(|error| Refusal::invalid("name", error.to_string()))?;
+    Ok(workspace.batch_endpoint(&serving.endpoint))
 }
 
 impl Operations {
@@ -29,8 +33,7 @@ impl Operations {
     ) -> Result<Written, Refusal> {
         let expect = precondition.judge(before.as_deref())?;
         let serving = &deployment.serving;
-        let endpoint =
-            serving.workspace.scope().map_err(|error| wrong(&error))?.batch_endpoint(&serving.endpoint);
+        let endpoint = endpoint_of(&deployment)?;
         let parent =
             self.batch_endpoint(&endpoint).await?.ok_or_else(|| Refusal::ParentNotFound(endpoint.clone()))?;
         not_from_files(&parent)?;
@@ -57,18 +60,17 @@ impl Operations {
         let before = self.batch_deployment(&granted.scope).await?;
         precondition.judge(before.as_deref())?;
         let known = before.as_deref().and_then(|stored| Some((stored, stored.resource.batch_deployment()?)));
-        let Some((stored, BatchDeployment { serving, .. })) = known else { return Ok(false) };
+        let Some((stored, deployment)) = known else { return Ok(false) };
         not_from_files(stored)?;
-        let endpoint =
-            serving.workspace.scope().map_err(|error| wrong(&error))?.batch_endpoint(&serving.endpoint);
+        let endpoint = endpoint_of(deployment)?;
+        let name = &deployment.serving.name;
         let mut require = Vec::new();
         if let Some(parent) = self.batch_endpoint(&endpoint).await? {
             let described = parent.resource.batch_endpoint();
             let default = described.and_then(|endpoint| endpoint.default_deployment.as_ref());
-            if default == Some(&serving.name) {
+            if default == Some(name) {
                 let message = format!(
-                    "deployment `{}` is the endpoint's default; make another the default first, or none",
-                    serving.name
+                    "deployment `{name}` is the endpoint's default; make another the default first, or none"
                 );
                 return Err(Refusal::Rule("DeploymentIsDefault", message));
             }
