@@ -82,3 +82,103 @@ async fn data_stores_are_made_and_their_secrets_are_shown_to_those_who_ask() {
     world.admin("datastore delete -n heart --yes").ok();
     world.admin("datastore delete -n heart --yes").fails(3, &["there is no data store heart"]);
 }
+
+const HEAD: &str = "age,sex,cp,trestbps,chol,fbs,restecg,thalach,exang,oldpeak,slope,ca,thal\n";
+const ROW: &str = "46,male,non-anginal,150,231,0,normal,147,0,3.6,flat,0,normal\n";
+const IN: &str = "--input azureml://datastores/workspaceblobstore/paths/in";
+
+/// An endpoint with a deployment whose instance is at this address, and files for it in the workspace's own store.
+fn filled(world: &World, instance: &str) {
+    let store =
+        format!("dev/datastores/workspaceblobstore/{}/default/default", world.get("/subscription_id"));
+    world.file(&format!("{store}/in/a.csv"), &format!("{HEAD}{ROW}{ROW}"));
+    world.file(&format!("{store}/in/b.csv"), &format!("{HEAD}{ROW}"));
+    world.admin("batch-endpoint create -n cli-jobs").ok();
+    let text = format!(
+        "name: blue\nendpoint_name: cli-jobs\nbackend: {{ urls: [\"{instance}\"] }}\nsettings: {{ request_format: input_data, mini_batch_size: 1 }}\n"
+    );
+    let blue = world.file("blue.yml", &text);
+    world.admin(&format!("batch-deployment create -f {blue} --set-default")).ok();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_made_followed_to_its_end_shown_and_listed() {
+    let world = World::start().await;
+    filled(&world, world.get("/models/blue"));
+    let done = world.admin(&format!("batch-endpoint invoke -n cli-jobs {IN} --job-name first --stream")).ok();
+    let lines: Vec<&str> = done.out.lines().collect();
+    assert!(lines[0].starts_with("job first Completed in "), "{done:?}");
+    assert_eq!(lines[1], "  2 of 2 mini-batches, 2 files, 3 rows, 0 failures, 0 retries");
+    assert!(
+        done.errors.contains("Completed: 2 of 2 mini-batches, 3 rows"),
+        "progress is no part of the answer: {done:?}"
+    );
+    let shown = world.admin("job show -n first").ok().json();
+    assert_eq!((&shown["status"], &shown["counts"]["rows"]), (&json!("Completed"), &json!(3)));
+    assert_eq!(shown["owner"]["object_id"], world.object_id("admin"));
+    assert_eq!([&shown["endpoint"], &shown["deployment"]], ["cli-jobs", "blue"]);
+    let output = "azureml://datastores/workspaceblobstore/paths/azureml/first/score/predictions.csv";
+    assert_eq!(shown["outputs"]["score"]["path"], output);
+
+    let text = "inputs: { x: { type: uri_file, path: azureml://datastores/workspaceblobstore/paths/in/a.csv } }\n\
+        outputs: { y: { type: uri_file, path: azureml://datastores/workspaceblobstore/paths/out/p.jsonl } }\n\
+        tags: { a: b }\nexperiment_name: nightly\n";
+    let file = world.file("job.yml", text);
+    let invoke = format!("batch-endpoint invoke -n cli-jobs -f {file} -d blue -m 1 --query name -o tsv");
+    let name = world.admin(&invoke).ok().out.trim().to_owned();
+    world.admin(&format!("job stream -n {name}")).ok();
+    let shown = world.admin(&format!("job show -n {name}")).ok().json();
+    assert_eq!((&shown["counts"]["rows"], &shown["tags"]), (&json!(2), &json!({"a": "b"})));
+    assert_eq!(shown["experiment_name"], "nightly");
+
+    let empty = "--input azureml://datastores/workspaceblobstore/paths/nothing --job-name empty --stream";
+    let failed = world.admin(&format!("batch-endpoint invoke -n cli-jobs {empty}"));
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(
+        failed.out.contains("job empty Failed") && failed.out.contains("why: (EmptyInput)"),
+        "{failed:?}"
+    );
+
+    for list in [
+        "job list -o table",
+        "batch-endpoint list-jobs -n cli-jobs -o table",
+        "batch-deployment list-jobs -n blue -e cli-jobs -o table",
+    ] {
+        let table = world.admin(list).ok().out;
+        let names: Vec<&str> = table.lines().skip(2).map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(names, ["empty", name.as_str(), "first"], "{list}: {table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    }
+    assert_eq!(world.admin("job list -r 1 --query [].name -o tsv").ok().out, "empty\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_runs_is_stopped_and_whoever_may_not_make_one_is_told_what_is_missing() {
+    let world = World::start().await;
+    // Connections are made, and nothing is ever said.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    filled(&world, &format!("http://{}", silent.local_addr().unwrap()));
+    world.admin(&format!("batch-endpoint invoke -n cli-jobs {IN} --job-name stuck")).ok();
+    let done = world.admin("job cancel -n stuck").ok();
+    assert!(done.errors.contains("job stream -n stuck"), "{done:?}");
+    let done = world.admin("job stream -n stuck");
+    assert!(done.code == 1 && done.out.starts_with("job stuck Canceled"), "{done:?}");
+
+    let endpoint = world.scope("x").replace("onlineEndpoints/x", "batchEndpoints/cli-jobs");
+    let outsider = world.object_id("outsider");
+    let grant = [
+        "--assignee-object-id",
+        outsider,
+        "--assignee-principal-type",
+        "ServicePrincipal",
+        "--role",
+        "Reader",
+    ];
+    let grant = [&["role", "assignment", "create"][..], &grant, &["--scope", &endpoint]].concat();
+    world.run("admin", &grant).ok();
+    let place = ["--subscription", world.get("/subscription_id"), "-g", "default", "-w", "default"];
+    let words: Vec<&str> = IN.split(' ').collect();
+    let invoke = [&["batch-endpoint", "invoke", "-n", "cli-jobs"][..], &words, &place].concat();
+    let missing = ["batchEndpoints/jobs/write", "experiments/runs/write", "datastores/read", "status: 403"];
+    world.run("outsider", &invoke).fails(1, &missing);
+}
