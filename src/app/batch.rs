@@ -15,6 +15,7 @@ use super::state::State;
 use super::{Base, StartError};
 use crate::artifacts::Opener;
 use crate::batch::{Desk, Grounds, Runner, Tools};
+use crate::gate::failures::Failures;
 use crate::gate::jobs::JobGate;
 use crate::identity::on_behalf_of::OnBehalfOf;
 use crate::model::datastore::DEFAULT_STORE;
@@ -50,6 +51,7 @@ impl Made {
             vault: state.vault.clone(),
             clock: base.clock.clone(),
             limits: settings.limits.clone(),
+            refusals: Arc::new(Failures::new(settings.limits.refusals)),
             wake: state.wake.clone(),
         };
         Ok(Made { desk: Arc::new(desk) })

@@ -18,6 +18,7 @@ use crate::arm::job;
 use crate::artifacts::{ArtifactError, Opener};
 use crate::clock::{Clock, rfc3339};
 use crate::forms::{Reading, parse_json};
+use crate::gate::failures::Failures;
 use crate::gate::jobs::{JobGate, Lacking};
 use crate::identity::caller::{Caller, Groups};
 use crate::identity::on_behalf_of::{ObtainError, OnBehalfOf};
@@ -27,10 +28,11 @@ use crate::model::batch::BatchSettings;
 use crate::model::datastore::DEFAULT_STORE;
 use crate::model::job::{Data, DataKind, Grounds, JobName, JobSpec, JobState};
 use crate::model::names::{DeploymentName, EndpointName};
+use crate::model::role::PrincipalId;
 use crate::model::scope::Scope;
 use crate::proxy::jobs::{Ask, JobAnswer, JobCall, Jobs};
 use crate::rbac::{Action, Decision};
-use crate::routing::{BatchRoute, EndpointRoute, Snapshot};
+use crate::routing::{BatchRoute, EndpointRoute, Payer, Snapshot};
 use crate::settings::Limits;
 use crate::store::jobs::{JobStore, KeptJob, Submitted};
 use crate::store::{Batch, Store, StoreError};
@@ -58,6 +60,8 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     /// How much there may be.
     pub limits: Limits,
+    /// Refusals by principal, so that nobody fills the audit with them.
+    pub refusals: Arc<Failures<PrincipalId>>,
     /// Tells the runner that there is something to do.
     pub wake: Arc<Notify>,
 }
@@ -86,6 +90,12 @@ impl Refusal {
 
     fn not_found(code: &str, message: String) -> Refusal {
         Refusal::new(StatusCode::NOT_FOUND, code, message, "job_not_found")
+    }
+
+    fn too_many(message: &str, seconds: u32) -> Refusal {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let refusal = Refusal::new(status, "TooManyRequests", message, "too_many_jobs");
+        Refusal { retry_after: Some(seconds), ..refusal }
     }
 
     fn unavailable(code: &str, message: &str) -> Refusal {
@@ -164,31 +174,30 @@ impl Jobs for Desk {
     }
 }
 
-/// A deployment that a job can be for.
-struct Chosen {
-    name: DeploymentName,
-    settings: Arc<BatchSettings>,
+fn no_deployment(name: &str) -> Refusal {
+    let message = format!("the endpoint has no deployment `{}`", name.chars().take(64).collect::<String>());
+    Refusal::not_found("DeploymentNotFound", message)
 }
 
-fn choose(route: &EndpointRoute, batch: &BatchRoute, named: Option<&str>) -> Result<Chosen, Refusal> {
-    let key = match (named, &batch.default) {
-        (Some(name), _) => name.to_ascii_lowercase(),
-        (None, Some(default)) => default.clone(),
-        (None, None) => {
-            let message =
-                "the endpoint has no default deployment; name one in the azureml-model-deployment header";
-            return Err(Refusal::not_found("NoDefaultDeployment", message.to_owned()));
-        }
-    };
-    let found = batch.deployments.get(&key).zip(route.deployment(&key));
-    let unknown = || {
+/// The deployment that a job is for, which need not be there.
+fn wanted(batch: &BatchRoute, named: Option<&str>) -> Result<DeploymentName, Refusal> {
+    let Some(name) = named.or(batch.default.as_deref()) else {
         let message =
-            format!("the endpoint has no deployment `{}`", key.chars().take(64).collect::<String>());
-        Refusal::not_found("DeploymentNotFound", message)
+            "the endpoint has no default deployment; name one in the azureml-model-deployment header";
+        return Err(Refusal::not_found("NoDefaultDeployment", message.to_owned()));
     };
-    let (settings, deployment) = found.ok_or_else(unknown)?;
-    let name = deployment.name.to_str().ok().and_then(|name| name.parse().ok()).ok_or_else(unknown)?;
-    Ok(Chosen { name, settings: settings.clone() })
+    name.parse().map_err(|_| no_deployment(name))
+}
+
+/// The rules of a deployment's jobs, and its name as it is written, if it is there.
+fn found(
+    route: &EndpointRoute,
+    batch: &BatchRoute,
+    name: &DeploymentName,
+) -> Option<(DeploymentName, Arc<BatchSettings>)> {
+    let settings = batch.deployments.get(name.key())?;
+    let written = route.deployment(name.key())?.name.to_str().ok()?.parse().ok()?;
+    Some((written, settings.clone()))
 }
 
 fn parse(body: &[u8]) -> Result<Invocation, Refusal> {
@@ -216,7 +225,7 @@ impl Desk {
     ) -> Result<JobAnswer, Refusal> {
         let route = &call.endpoint;
         let batch = route.batch.as_ref().ok_or_else(|| Refusal::not_found("NotBatch", String::new()))?;
-        let chosen = choose(route, batch, deployment)?;
+        let deployment = wanted(batch, deployment)?;
         let asked = parse(body)?;
         let name = asked.name.clone().unwrap_or_else(JobName::random);
         let output = asked.output.clone().unwrap_or_else(|| Data {
@@ -229,7 +238,7 @@ impl Desk {
             route.facts.name.parse().map_err(|_| {
                 Refusal::not_found("EndpointNotFound", "there is no such endpoint".to_owned())
             })?;
-        let places = Places::of(workspace, &endpoint, &chosen.name, (&asked.input.uri, &output.uri))?;
+        let places = Places::of(workspace, &endpoint, &deployment, (&asked.input.uri, &output.uri))?;
         let judged = self.gate.authorize(&call.snapshot, route, &call.caller, &places.rights()).await;
         let grounds = match judged {
             Ok((_, grounds)) => grounds,
@@ -238,6 +247,12 @@ impl Desk {
                 return Err(Refusal::unavailable("IdentityUnavailable", message));
             }
             Err(Lacking::Rights(missing)) => {
+                if self.refusals.one_too_many(call.caller.object_id) {
+                    return Err(Refusal::too_many(
+                        "too many jobs of yours were refused; wait ten seconds",
+                        10,
+                    ));
+                }
                 let detail = Box::new(authority::refusal(&call.caller, &missing));
                 let refusal = Refusal::new(StatusCode::FORBIDDEN, "", "", "not_authorized");
                 self.record(
@@ -250,12 +265,21 @@ impl Desk {
                 return Err(Refusal { detail, ..refusal });
             }
         };
-        let settings = asked.overrides.clone().on(&chosen.settings);
+        if route.rates.admit(Payer::Principal(call.caller.object_id)).is_err() {
+            return Err(Refusal::too_many(
+                "the endpoint gets more jobs in a second than it takes; slow down",
+                1,
+            ));
+        }
+        // Whoever may not know is told of the right that he lacks, not of what is there.
+        let (deployment, settings) =
+            found(route, batch, &deployment).ok_or_else(|| no_deployment(deployment.key()))?;
+        let settings = asked.overrides.clone().on(&settings);
         let spec = JobSpec {
             name,
             workspace: workspace.clone(),
             endpoint,
-            deployment: chosen.name,
+            deployment,
             experiment: asked.experiment.unwrap_or_else(|| route.facts.name.clone()),
             description: asked.description,
             tags: asked.tags,
@@ -292,9 +316,7 @@ impl Desk {
         }
         if self.jobs.unfinished().await? >= self.limits.batch_jobs as u64 {
             let message = "as many jobs as there may be have not ended yet; try again later";
-            let refusal =
-                Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message, "too_many_jobs");
-            return Err(Refusal { retry_after: Some(30), ..refusal });
+            return Err(Refusal::too_many(message, 30));
         }
         let sealed = match (stores.needs_owner(), &self.on_behalf) {
             (None, _) => None,

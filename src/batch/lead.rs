@@ -27,7 +27,7 @@ use crate::store::{Batch, StoreError};
 /// Items that are planned in one go, and read in one go at the end.
 const CHUNK: usize = 500;
 /// How often a running job is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(500);
 /// Times that listing or putting together is tried, and the first pause in between.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -176,21 +176,21 @@ impl Leading<'_> {
             }
         };
         let size = usize::try_from(self.spec().settings.mini_batch_size).unwrap_or(usize::MAX).max(1);
-        let items: Vec<_> = files.chunks(size).map(<[_]>::to_vec).collect();
-        for (at, chunk) in items.chunks(CHUNK).enumerate() {
+        let mini_batches = files.len().div_ceil(size);
+        for (at, group) in files.chunks(size.saturating_mul(CHUNK)).enumerate() {
             self.keep().await?;
-            let first = (at * CHUNK) as u64;
-            if !self.runner.jobs.plan(&self.lead, first, chunk).await? {
+            let items: Vec<_> = group.chunks(size).map(<[_]>::to_vec).collect();
+            if !self.runner.jobs.plan(&self.lead, (at * CHUNK) as u64, &items).await? {
                 return Err(Leave::Lost);
             }
         }
         self.state.counts =
-            Counts { files: files.len() as u64, mini_batches: items.len() as u64, ..Counts::default() };
+            Counts { files: files.len() as u64, mini_batches: mini_batches as u64, ..Counts::default() };
         self.state.started = Some(self.runner.clock.unix_millis());
         self.state.status = JobStatus::Running;
         self.note().await?;
         if self.spec().settings.logging_level != LoggingLevel::Warning {
-            let (job, files, mini_batches) = (&self.spec().name, files.len(), items.len());
+            let (job, files) = (&self.spec().name, files.len());
             info!(%job, files, mini_batches, "a job is running");
         }
         self.runner.wake.notify_one();
@@ -225,7 +225,7 @@ impl Leading<'_> {
             if moved {
                 progress = Instant::now();
             }
-            let patience = self.runner.tools().limits.batch_patience;
+            let patience = self.runner.tools().limits.batch_patience + self.spec().settings.timeout;
             if progress.elapsed() > patience {
                 let message = format!(
                     "no mini-batch ended in {patience:?}; see whether the deployment's instances are there and answer"

@@ -200,6 +200,11 @@ impl Runner {
         let running = self.jobs.running(RUNNING).await?;
         let ids: Vec<Scope> = running.iter().filter_map(|job| job.spec.scope().ok()).collect();
         self.contexts.lock().retain(|id, _| ids.contains(id));
+        if ids.len() < RUNNING as usize {
+            // What a job has no use for any more is broken off.
+            let held = self.held.lock();
+            held.values().filter(|held| !ids.contains(&held.claim.job)).for_each(|held| held.lost.cancel());
+        }
         let mut open: Vec<(KeptJob, Scope)> = running.into_iter().zip(ids).collect();
         while work.len() < most && !open.is_empty() {
             let mut still = Vec::with_capacity(open.len());
