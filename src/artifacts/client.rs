@@ -214,10 +214,11 @@ impl HttpService for StoreService {
         let url: Url = request.uri().to_string().parse().map_err(|_| refused(denied(Reason::Host)))?;
         client.judge(&url, Some(host)).map_err(refused)?;
         let answer = self.inner.execute(request).await.map_err(|error| {
-            let causes = std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |cause| {
-                (*cause).source()
-            });
-            let found = causes.filter_map(|cause| cause.downcast_ref::<Denied>()).next().cloned();
+            let mut causes =
+                std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |cause| {
+                    (*cause).source()
+                });
+            let found = causes.find_map(|cause| cause.downcast_ref::<Denied>()).cloned();
             found.map_or(error, refused)
         })?;
         if answer.status().is_redirection() && answer.status() != StatusCode::NOT_MODIFIED {

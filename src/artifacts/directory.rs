@@ -244,13 +244,20 @@ fn unused(operation: &str) -> object_store::Error {
     }
 }
 
+/// A directory on the way: its name in the store, and which directories it is in, itself among them once it is read.
+#[derive(Clone)]
+struct Inside {
+    name: String,
+    within: Vec<(u64, u64)>,
+}
+
 /// A walk over every file below a place.
 struct Walk {
     root: PathBuf,
-    /// What is still to be looked at: directories, each with its name in the store and with those that it is in.
-    open: VecDeque<(PathBuf, String, Vec<(u64, u64)>)>,
+    /// What is still to be looked at.
+    open: VecDeque<(PathBuf, Inside)>,
     /// The directory that is being read.
-    reading: Option<(fs::ReadDir, String, Vec<(u64, u64)>)>,
+    reading: Option<(fs::ReadDir, Inside)>,
 }
 
 impl Walk {
@@ -259,7 +266,9 @@ impl Walk {
         let path = prefix.parts().fold(root.to_owned(), |path, part| path.join(part.as_ref()));
         match path.canonicalize() {
             Ok(real) if !real.starts_with(root) => return Err(outside(prefix.as_ref(), LEADS_OUT)),
-            Ok(real) if real.is_dir() => walk.open.push_back((real, prefix.as_ref().to_owned(), Vec::new())),
+            Ok(real) if real.is_dir() => {
+                walk.open.push_back((real, Inside { name: prefix.as_ref().to_owned(), within: Vec::new() }));
+            }
             Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => return Err(wrapped(error)),
@@ -271,15 +280,15 @@ impl Walk {
     fn turn(&mut self) -> object_store::Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
         while found.len() < TURN {
-            let Some((entries, above, within)) = &mut self.reading else {
-                let Some((path, name, mut within)) = self.open.pop_front() else { break };
+            let Some((entries, above)) = &mut self.reading else {
+                let Some((path, mut inside)) = self.open.pop_front() else { break };
                 let metadata = path.symlink_metadata().map_err(wrapped)?;
                 let own = (metadata.dev(), metadata.ino());
-                if within.contains(&own) {
-                    return Err(outside(&name, LOOPS));
+                if inside.within.contains(&own) {
+                    return Err(outside(&inside.name, LOOPS));
                 }
-                within.push(own);
-                self.reading = Some((fs::read_dir(&path).map_err(wrapped)?, name, within));
+                inside.within.push(own);
+                self.reading = Some((fs::read_dir(&path).map_err(wrapped)?, inside));
                 continue;
             };
             let Some(entry) = entries.next() else {
@@ -289,15 +298,15 @@ impl Walk {
             let entry = entry.map_err(wrapped)?;
             let name = entry.file_name();
             let name = name.to_str().filter(|name| !name.chars().any(char::is_control));
-            let name = name.ok_or_else(|| outside(above, NO_TEXT))?;
-            let name = if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
+            let name = name.ok_or_else(|| outside(&above.name, NO_TEXT))?;
+            let name = if above.name.is_empty() { name.to_owned() } else { format!("{}/{name}", above.name) };
             let Ok(real) = entry.path().canonicalize() else { continue };
             if !real.starts_with(&self.root) {
                 return Err(outside(&name, LEADS_OUT));
             }
             let Ok(metadata) = real.symlink_metadata() else { continue };
             if metadata.is_dir() {
-                self.open.push_back((real, name, within.clone()));
+                self.open.push_back((real, Inside { name, within: above.within.clone() }));
             } else if metadata.is_file() && !is_staged(&name) {
                 found.push(ObjectMeta {
                     location: Name::parse(&name)?,

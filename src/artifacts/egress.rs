@@ -385,4 +385,80 @@ mod tests {
             assert!(!may(not), "{not}");
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn pieces_of_urls_in_any_order_lead_to_listed_names_alone(
+            pieces in proptest::collection::vec(proptest::sample::select(PIECES), 1..12)
+        ) {
+            let text = format!("https://{}", pieces.concat());
+            let workspace = crate::model::scope::WorkspaceRef {
+                subscription: "s".to_owned(),
+                resource_group: "g".to_owned(),
+                name: "w".to_owned(),
+            };
+            let rules = rules(|_| ());
+            let plain = text.parse::<Url>().ok();
+            let strict = match super::super::location::Location::parse(&text, &workspace) {
+                Ok(super::super::location::Location::Https(address)) => Some(address.url().clone()),
+                _ => None,
+            };
+            for url in plain.into_iter().chain(strict) {
+                if rules.judge(&url, None).is_ok() {
+                    let host = url.host_str().unwrap();
+                    proptest::prop_assert!(
+                        host == "data.example.com" || host.ends_with(".data.example.com"),
+                        "{} {}", text, url
+                    );
+                }
+            }
+        }
+    }
+
+    const PIECES: &[&str] = &[
+        "data.example.com",
+        "127.0.0.1",
+        "10.0.0.1",
+        "localhost",
+        "[::1]",
+        "[",
+        "]",
+        "::1",
+        "::ffff:",
+        "0x7f",
+        "0177",
+        "2130706433",
+        "1",
+        ".",
+        "..",
+        "/",
+        "//",
+        "\\",
+        "@",
+        "#",
+        "?",
+        ":",
+        ":443",
+        "%",
+        "%2f",
+        "%2e",
+        "%00",
+        "%40",
+        "\t",
+        "\n",
+        "\0",
+        " ",
+        "１",
+        "。",
+        "①",
+        "xn--",
+        "а",
+        "\u{ad}",
+        "a",
+        "-",
+        "_",
+        "evil.net",
+    ];
 }

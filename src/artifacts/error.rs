@@ -263,7 +263,7 @@ pub enum FileError {
     #[error(transparent)]
     Read(#[from] ArtifactError),
     /// It is not what its name says.
-    #[error("`{file}`{at}: {what}", at = place(.line, .row))]
+    #[error("`{file}`{at}: {what}", at = place(*.line, *.row))]
     NotThatFormat {
         /// The file, as the output calls it.
         file: String,
@@ -292,7 +292,7 @@ pub enum FileError {
         remedy: &'static str,
     },
     /// A row that is larger than one may be.
-    #[error("`{file}`{at}: the row has more than {most} bytes ({limit})", at = place(.line, .row))]
+    #[error("`{file}`{at}: the row has more than {most} bytes ({limit})", at = place(*.line, *.row))]
     RowTooLarge {
         /// The file.
         file: String,
@@ -307,7 +307,7 @@ pub enum FileError {
     },
 }
 
-fn place(line: &Option<u64>, row: &Option<u64>) -> String {
+fn place(line: Option<u64>, row: Option<u64>) -> String {
     match (line, row) {
         (Some(line), _) => format!(" line {line}"),
         (None, Some(row)) => format!(" row {row}"),
@@ -337,6 +337,10 @@ impl FileError {
 mod tests {
     use super::super::egress::Reason;
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("Server returned non-2xx status code: 503 Service Unavailable: sig=SECRET")]
+    struct Answer;
 
     fn of(error: impl Error + Send + Sync + 'static) -> ArtifactError {
         ArtifactError::of_store(
@@ -375,9 +379,6 @@ mod tests {
         ] {
             assert!(!format!("{hidden} {hidden:?}").contains("SECRET"), "{hidden:?}");
         }
-        #[derive(Debug, thiserror::Error)]
-        #[error("Server returned non-2xx status code: 503 Service Unavailable: sig=SECRET")]
-        struct Answer;
         let answered = of(Answer);
         assert!(answered.is_transient() && answered.to_string().contains("503"), "{answered}");
         assert!(!format!("{answered:?}").contains("SECRET"));

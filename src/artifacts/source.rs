@@ -79,22 +79,19 @@ impl Source {
     pub async fn read(&self, path: &str, fetches: &Arc<Semaphore>) -> Result<Chunks, ArtifactError> {
         let _turn = fetches.acquire().await;
         let place = path.to_owned();
-        let bytes = match self {
-            Source::Objects(store) => {
-                let got = store.get(&name(path)?).await;
-                let got = got.map_err(|error| ArtifactError::of_store(path, &error))?;
-                let each = move |chunk: object_store::Result<Bytes>| {
-                    chunk.map_err(|error| ArtifactError::of_store(&place, &error))
-                };
-                got.into_stream().map(each).boxed()
-            }
-            _ => {
-                let answer = self.ask(path, None).await?;
-                let each = move |chunk: reqwest::Result<Bytes>| {
-                    chunk.map_err(|error| ArtifactError::of_client(&place, &error.without_url()))
-                };
-                answer.bytes_stream().map(each).boxed()
-            }
+        let bytes = if let Source::Objects(store) = self {
+            let got = store.get(&name(path)?).await;
+            let got = got.map_err(|error| ArtifactError::of_store(path, &error))?;
+            let each = move |chunk: object_store::Result<Bytes>| {
+                chunk.map_err(|error| ArtifactError::of_store(&place, &error))
+            };
+            got.into_stream().map(each).boxed()
+        } else {
+            let answer = self.ask(path, None).await?;
+            let each = move |chunk: reqwest::Result<Bytes>| {
+                chunk.map_err(|error| ArtifactError::of_client(&place, &error.without_url()))
+            };
+            answer.bytes_stream().map(each).boxed()
         };
         Ok(Chunks { bytes, fetches: fetches.clone() })
     }
@@ -112,23 +109,20 @@ impl Source {
             place: path.to_owned(),
             why: "it is shorter than it was said to be".to_owned(),
         };
-        let bytes = match self {
-            Source::Objects(store) => {
-                let got = store.get_range(&name(path)?, range).await;
-                got.map_err(|error| ArtifactError::of_store(path, &error))?
-            }
-            _ => {
-                let mut answer = self.ask(path, Some(range)).await?;
-                let mut bytes = Vec::new();
-                let broken = |error: reqwest::Error| ArtifactError::of_client(path, &error.without_url());
-                while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-                    if (bytes.len() + chunk.len()) as u64 > wanted {
-                        return Err(short());
-                    }
-                    bytes.extend_from_slice(&chunk);
+        let bytes = if let Source::Objects(store) = self {
+            let got = store.get_range(&name(path)?, range).await;
+            got.map_err(|error| ArtifactError::of_store(path, &error))?
+        } else {
+            let mut answer = self.ask(path, Some(range)).await?;
+            let mut bytes = Vec::new();
+            let broken = |error: reqwest::Error| ArtifactError::of_client(path, &error.without_url());
+            while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+                if (bytes.len() + chunk.len()) as u64 > wanted {
+                    return Err(short());
                 }
-                bytes.into()
+                bytes.extend_from_slice(&chunk);
             }
+            bytes.into()
         };
         if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(short()) }
     }

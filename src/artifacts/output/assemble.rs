@@ -138,7 +138,7 @@ impl Sink {
         }
         end(self.writer, &self.place).await?;
         let hash = self.hash.finish();
-        let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hash.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         Ok((self.bytes, self.rows.rows(), hex))
     }
 

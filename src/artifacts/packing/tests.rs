@@ -164,6 +164,7 @@ async fn what_is_no_csv_says_where_and_what() {
         ("a,b\n1,2\n3,\"x\n\n", 3, "never ends"),
         ("a,b\r1,2\r", 1, "carriage return"),
         ("a,a\n1,2\n", 1, "stands there twice"),
+        ("\"", 1, "never ends"),
     ] {
         let error = packed("rows.csv", text, how(RequestFormat::Instances, 1)).await.unwrap_err();
         let told = error.to_string();

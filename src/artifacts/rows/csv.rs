@@ -20,6 +20,8 @@ pub(in super::super) struct CsvRows {
     bytes: Chunks,
     /// What was read and not yet taken apart. Begins with a record.
     held: Vec<u8>,
+    /// Whether the beginning of the file was seen.
+    begun: bool,
     /// How much of that was scanned, and up to where there are whole records.
     scanned: usize,
     whole: usize,
@@ -42,6 +44,7 @@ impl CsvRows {
             delimiter,
             bytes,
             held,
+            begun: false,
             scanned: 0,
             whole: 0,
             scan,
@@ -68,23 +71,22 @@ impl CsvRows {
             if self.ended {
                 return Ok(false);
             }
-            match self.bytes.next().await? {
-                Some(chunk) => {
-                    self.read += chunk.len() as u64;
-                    self.limit()?;
-                    self.held.extend_from_slice(&chunk);
-                    if self.read == chunk.len() as u64 && self.held.starts_with(MARK) {
-                        self.held.drain(..MARK.len());
-                    }
-                }
-                None => {
-                    self.ended = true;
-                    if let Some(wrong) = self.scan.end() {
-                        return Err(self.table.wrong(Some(wrong.line), None, wrong.what));
-                    }
-                }
+            if let Some(chunk) = self.bytes.next().await? {
+                self.read += chunk.len() as u64;
+                self.limit()?;
+                self.held.extend_from_slice(&chunk);
+                self.skip_mark();
+            } else {
+                self.ended = true;
+                self.skip_mark();
+            }
+            if !self.begun {
+                continue;
             }
             self.scan()?;
+            if let Some(wrong) = self.scan.end().filter(|_| self.ended) {
+                return Err(self.table.wrong(Some(wrong.line), None, wrong.what));
+            }
             self.take(into)?;
             if self.ended && self.names.is_empty() {
                 return Err(self.table.wrong(
@@ -95,6 +97,16 @@ impl CsvRows {
             }
         }
         Ok(true)
+    }
+
+    /// Leaves out the mark at the beginning of some files, as soon as there is enough to see it.
+    fn skip_mark(&mut self) {
+        if !self.begun && (self.ended || self.held.len() >= MARK.len()) {
+            self.begun = true;
+            if self.held.starts_with(MARK) {
+                self.held.drain(..MARK.len());
+            }
+        }
     }
 
     fn limit(&self) -> Result<(), FileError> {
@@ -143,12 +155,8 @@ impl CsvRows {
             .buffer_capacity(64 * 1024)
             .from_reader(records);
         let mut record = ::csv::ByteRecord::new();
-        loop {
-            // A slice gives no error, and a record of bytes has none of its own.
-            match reader.read_byte_record(&mut record) {
-                Ok(true) => {}
-                Ok(false) | Err(_) => break,
-            }
+        // A slice gives no error, and a record of bytes has none of its own.
+        while let Ok(true) = reader.read_byte_record(&mut record) {
             let line = self.line + record.position().map_or(0, |position| position.line() - 1);
             let wrong = |what: String| self.table.wrong(Some(line), None, what);
             let cells: Result<Vec<&str>, _> = record.iter().map(std::str::from_utf8).collect();
@@ -257,7 +265,7 @@ impl Scan {
                 At::Quoted
             }
             (At::Quoted, _) | (At::Closed, b'"') => At::Quoted,
-            (At::Return, b'\n') | (_, b'\n') => {
+            (_, b'\n') => {
                 self.line += 1;
                 self.at = At::CellStart;
                 return Ok(true);

@@ -44,22 +44,19 @@ impl JsonRows {
             if self.ended {
                 return Ok(false);
             }
-            match self.bytes.next().await? {
-                Some(chunk) => {
-                    self.read += chunk.len() as u64;
-                    let most = self.table.limits.batch_bytes as u64;
-                    if self.read > most {
-                        let file = self.table.file.name.clone();
-                        let (limit, remedy) = ("limits.batch_bytes", "split it");
-                        return Err(FileError::TooLarge { file, most, limit, remedy });
-                    }
-                    self.held.extend_from_slice(&chunk);
+            if let Some(chunk) = self.bytes.next().await? {
+                self.read += chunk.len() as u64;
+                let most = self.table.limits.batch_bytes as u64;
+                if self.read > most {
+                    let file = self.table.file.name.clone();
+                    let (limit, remedy) = ("limits.batch_bytes", "split it");
+                    return Err(FileError::TooLarge { file, most, limit, remedy });
                 }
-                None => {
-                    self.ended = true;
-                    if !self.held.is_empty() {
-                        self.held.push(b'\n');
-                    }
+                self.held.extend_from_slice(&chunk);
+            } else {
+                self.ended = true;
+                if !self.held.is_empty() {
+                    self.held.push(b'\n');
                 }
             }
             self.take(into)?;
