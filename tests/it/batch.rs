@@ -5,3 +5,4 @@ mod crashes;
 mod failures;
 mod jobs;
 mod shared;
+mod walk;

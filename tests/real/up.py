@@ -307,6 +307,7 @@ class Model(Server):
     def __init__(self, name, parent, log, cache):
         super().__init__(name, parent, log)
         self.cache = cache
+        self.entry_script, self.directory = HERE / "score.py", cache.models / name
 
     def command(self):
         # Nothing of the environment may change the server, and each worker gets by with one thread.
@@ -315,8 +316,8 @@ class Model(Server):
         env.update(MODEL_NAME=self.name, OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1", PYTHONUNBUFFERED="1")
         # No --health_port: the server listens there only with SEPERATE_HEALTH_ENDPOINT=true; `GET /` is on this port.
         argv = [
-            self.cache.python, "-c", AZMLINFSRV, "--entry_script", HERE / "score.py",
-            "--model_dir", self.cache.models / self.name, "--port", self.port, "--worker_count", 2,
+            self.cache.python, "-c", AZMLINFSRV, "--entry_script", self.entry_script,
+            "--model_dir", self.directory, "--port", self.port, "--worker_count", 2,
         ]
         return {"argv": argv, "env": env}
 
