@@ -103,17 +103,16 @@ fn blocked(address: IpAddr) -> bool {
 }
 
 fn six(v6: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, ..] = v6.segments();
-    let zeros = [a, b, c, d] == [0; 4];
-    (zeros && (e, f) == (0, 0))
-        || (zeros && (e, f) == (0, 0xffff))
-        || (zeros && (e, f) == (0xffff, 0))
-        || (a == 0x64 && b == 0xff9b && ([c, d, e, f] == [0; 4] || c == 1))
-        || (a == 0x2001 && b == 0)
-        || a == 0x2002
-        || [a, b, c, d] == [0x100, 0, 0, 0]
-        || a >> 9 == 0xfc >> 1
-        || a >> 6 == 0xfe80 >> 6
-        || a >> 6 == 0xfec0 >> 6
-        || a >> 8 == 0xff
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        | [0x64, 0xff9b, 0, 0, 0, 0, ..]
+        | [0x64, 0xff9b, 1, ..]
+        | [0x2001, 0, ..]
+        | [0x2002, ..]
+        | [0x100, 0, 0, 0, ..] => true,
+        [first, ..] => {
+            first >> 9 == 0xfc >> 1 || first >> 6 == 0xfe80 >> 6 || first >> 6 == 0xfec0 >> 6 || first >> 8 == 0xff
+        }
+    }
 }

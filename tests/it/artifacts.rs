@@ -4,6 +4,7 @@ mod directory;
 mod egress;
 mod stores;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,8 +56,8 @@ impl Desk {
             place,
             credential: None,
             description: String::new(),
-            tags: Default::default(),
-            properties: Default::default(),
+            tags: BTreeMap::default(),
+            properties: BTreeMap::default(),
         };
         store.credential = credential.map(|credential| {
             let text = serde_json::to_string(&credential).unwrap();

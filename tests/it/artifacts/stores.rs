@@ -259,7 +259,7 @@ impl Under<'_> {
         assert_eq!(names, expected, "by bytes, below the folder, without what is hidden");
         for file in &files {
             assert_eq!(file.path, format!("{}/data/{}", self.folder, file.name));
-            assert_eq!(file.size as usize, file.name.rsplit('/').next().unwrap().len());
+            assert_eq!(usize::try_from(file.size).unwrap(), file.name.rsplit('/').next().unwrap().len());
             let input = self.desk.input(&self.uri("data"), self.store.as_ref()).unwrap();
             let how = Packing { format: RequestFormat::Raw, rows_per_request: 1, most: 1000 };
             let request = input.requests(file, how).next().await.unwrap().unwrap();
