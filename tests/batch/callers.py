@@ -90,19 +90,28 @@ def as_managed_identity(w, check):
 
 def as_service_principal(w, check):
     credential = clients.credential(w.facts, "scientist")
-    runs(w, check, "service-principal", credential, w.object_id("scientist"), "ServicePrincipal")
+    runs(w, check, "service-principal", credential, w.object_id("scientist"), "ServicePrincipal", by=invoke_as_before)
 
 
-def runs(w, check, what, credential, owner, kind):
+def invoke_as_before(ml, store, name):
+    """The older argument of the client, with its other options."""
+    folder = Input(type="uri_folder", path=uri(store, FOLDER))
+    more = {"deployment_name": "forest", "experiment_name": "nightly"}
+    return ml.batch_endpoints.invoke(ENDPOINT, input=folder, job_name=name, **more)
+
+
+def runs(w, check, what, credential, owner, kind, by=invoke):
     """A job to its end, by the client with this credential, into the place that jobs have which name none."""
     ml = clients.ml_client(w.facts, credential)
     try:
-        made = invoke(ml, STORE, f"as-{what}")
+        made = by(ml, STORE, f"as-{what}")
     except HttpResponseError as error:
         check.that(f"{what}: invoke", False, error)
         return
     stream(ml, made.name)
     job = shown(w, credential.get_token(clients.ML).token, made.name)
     completed(w, check, what, job, owner)
+    if by is invoke_as_before:
+        check.equal(f"{what}: experiment", ml.jobs.get(made.name).experiment_name, "nightly")
     check.equal(f"{what}: is a", job["scoregate"]["owner"].get("kind"), kind)
     right(w, check, what, STORE, f"azureml/{made.name}/score/predictions.csv")

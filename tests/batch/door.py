@@ -21,8 +21,8 @@ class Door:
         self.account, self.container, self.signature = of["account"], of["container"], of["sas"]
         self.behind = of["service"].split("/")[2]
         self.service = f"https://127.0.0.1:{door['port']}/{self.account}"
-        # The token of each request, in the order they came; None where there was none.
-        self.seen = []
+        # The token of each request, in the order they came; None where there was none. And what was asked for.
+        self.seen, self.asked = [], set()
         self._somebody, self._open = threading.Event(), threading.Event()
         self._open.set()
         self.server = ThreadingHTTPServer(("127.0.0.1", door["port"]), self.handler())
@@ -66,6 +66,7 @@ class Door:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 kind, _, token = self.headers.get("Authorization", "").partition(" ")
                 door.seen.append(token if kind == "Bearer" else None)
+                door.asked.add(self.command)
                 door._somebody.set()
                 door._open.wait(HELD_FOR)
                 if kind != "Bearer":

@@ -71,6 +71,7 @@ def walk(w, check, door):
     check.equal("at its end nothing is sealed to any job", [name for name, kept in sealed(w).items() if kept], [])
 
     check.that("the storage was asked, and every time with a token", bool(door.seen) and all(door.seen), door.seen[:3])
+    check.that("to read and to write", {"GET", "PUT"} <= door.asked, door.asked)
     check.that("never the caller's", own not in door.seen and usual not in door.seen)
     whose = {(c["aud"], c["oid"], c["scp"], c.get("appid") or c.get("azp")) for c in map(claims, set(door.seen))}
     expected = ("https://storage.azure.com", w.object_id("scientist"), "user_impersonation", application["client_id"])

@@ -16,7 +16,7 @@ import three_stores  # noqa: E402
 from checks import Checks  # noqa: E402 - of tests/sdk, as is what it knows of clients
 from world import World  # noqa: E402
 
-LEAST = 60
+LEAST = 90
 
 
 def main(file):

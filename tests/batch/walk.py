@@ -155,9 +155,6 @@ def walk(binary, target, parent):
         ends.callback(stores.stop)
         cache = Heart(target / "real-servers", parent)
         cache.prepare()
-        python = installed.python(target / "sdk")
-        kept = stores.facts(parent)
-
         model = Model(parent, home / "model.log", cache)
         ends.callback(model.stop)
         model.start()
@@ -166,6 +163,8 @@ def walk(binary, target, parent):
         dev_argv = [binary, "dev", "--port-base", "0", "--ready-file", ready, "--data-dir", dev_home]
         dev_process = up.spawn(dev_argv, home / "dev.log")
         ends.callback(up.end, [dev_process])
+        python = installed.python(target / "sdk")
+        kept = stores.facts(parent)
         dev = wait_for(parent, dev_process, "scoregate dev", home / "dev.log", lambda: json.loads(ready.read_text()))
 
         own = home / "gateway"
