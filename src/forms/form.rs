@@ -319,7 +319,8 @@ impl<'a> Form<'a> {
             Form { path, asked: RefCell::default(), ..Form::new(self.reading, String::new(), Some(node)) };
         entries
             .iter()
-            .filter_map(|(name, _, value)| Some((name.clone(), inner.scalar(name, value)?)))
+            .filter(|(_, _, value)| !(self.reading.lenient && value.is_null()))
+            .filter_map(|(name, _, value)| Some((name.clone(), inner.text_or_other(name, value)?)))
             .collect()
     }
 
@@ -471,7 +472,7 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forms::parse_all;
+    use crate::forms::{parse_all, parse_json};
 
     fn read(text: &str, env: &[(&str, &str)]) -> (Option<u16>, Vec<String>) {
         let nodes = parse_all("f.yaml", text).unwrap();
@@ -521,5 +522,17 @@ mod tests {
     #[test]
     fn misspellings_are_near() {
         assert_eq!((distance("prt", "port"), distance("port", "port"), distance("", "abc")), (1, 0, 3));
+    }
+
+    #[test]
+    fn labels_in_a_body_are_texts() {
+        let read = |text: &str| {
+            let (reading, node) = (Reading::of_body(), parse_json(text.as_bytes()).unwrap());
+            let pairs = reading.form(Some(&node)).pairs::<String>("tags", "");
+            (pairs, reading.finish().len())
+        };
+        let tag = |value: &str| vec![("a".to_owned(), value.to_owned())];
+        assert_eq!(read(r#"{"tags": {"a": "false", "gone": null}}"#), (tag("false"), 0));
+        assert_eq!(read(r#"{"tags": {"a": "b", "flag": false}}"#), (tag("b"), 1));
     }
 }

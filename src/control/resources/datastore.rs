@@ -104,7 +104,13 @@ pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: 
     Ok(removed(control.operations.delete_datastore(&granted, &call.precondition).await?))
 }
 
-pub(in crate::control) async fn secrets(control: &Control, _call: &Call, granted: Granted) -> Outcome {
+pub(in crate::control) async fn secrets(control: &Control, call: &Call, granted: Granted) -> Outcome {
+    if call.has_body() {
+        call.read(|form| {
+            describe_secrets(form);
+            Some(())
+        })?;
+    }
     let credential = control.operations.datastore_secrets(&granted).await?;
     Ok(Reply::ok(SecretsView::of(&credential))?)
 }
