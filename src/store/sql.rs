@@ -104,6 +104,8 @@ impl SqlStore {
             first.close().await?;
             let pool = |most| {
                 let pool = PoolOptions::<Any>::new().max_connections(most).acquire_timeout(TURN);
+                // A file does not go away.
+                let pool = pool.test_before_acquire(false);
                 pool.after_connect(|one, _| Box::pin(run(one, "PRAGMA synchronous = FULL")))
             };
             let writer = pool(1).connect_with(options.clone()).await?;
@@ -126,8 +128,10 @@ impl SqlStore {
 
     /// A store that lives only as long as the process.
     pub async fn memory(chain: Chain) -> Result<SqlStore, StoreError> {
-        // The database is the connection's own, so that one is all there is, for ever.
+        // The database is the connection's own, so that one is all there is, for ever. It is not tested before it is
+        // taken: whoever is broken off in the middle of that drops it, and the database with it.
         let pool = PoolOptions::<Any>::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = pool.test_before_acquire(false);
         let pool = pool.connect_with(address("sqlite::memory:")?).await?;
         SqlStore::with(Dialect::Sqlite, (pool.clone(), pool), chain).await
     }
