@@ -1,7 +1,7 @@
 //! Where the gateway may connect for a batch job: rules over URLs and addresses, without a socket.
 //!
 //! A URL is judged before anything is done with it, and every address that its host's name leads to before one of them
-//! is connected to; [`client`](super::client) sees to both.
+//! is connected to; `client.rs` sees to both.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
