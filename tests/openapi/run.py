@@ -125,6 +125,7 @@ class Client:
         self.opener = urllib.request.build_opener(*handlers)
         self.facts = facts
         self.token = self.authenticate("admin", "https://management.azure.com")
+        self.scoring = self.authenticate("admin", "https://ml.azure.com")
 
     def send(self, method, url, body=None, token=None, kind="application/json"):
         """Status, header fields and body of an answer, whatever it is."""
@@ -189,9 +190,7 @@ def make_what_is_asked_for(client, directory):
     )
     body = {"location": facts["location"], "properties": {"authMode": "AMLToken"}}
     made = client.put(f"{workspace}/onlineEndpoints/with-token", body)
-    client.put(
-        f"{workspace}/batchEndpoints/jobs-one", {"location": facts["location"], "properties": {"authMode": "AADToken"}}
-    )
+    job = a_job(client, workspace, directory)
     secrets = {"secretsType": "Sas", "sasToken": "sv=1&sig=x"}
     store = {"datastoreType": "AzureBlob", "accountName": "heart", "containerName": "data"}
     store["credentials"] = {"credentialsType": "Sas", "secrets": secrets}
@@ -215,8 +214,28 @@ def make_what_is_asked_for(client, directory):
             "deployment": ["blue", "fuzzed"],
             "operation": [operation],
             "request": [scored["x-ms-request-id"]],
+            "job": [job],
         },
     }
+
+
+def a_job(client, workspace, directory):
+    """A batch endpoint whose deployment nobody answers for, and a job of it; gives the job's name."""
+    facts, endpoint = client.facts, f"{workspace}/batchEndpoints/jobs-one"
+    described = {"location": facts["location"], "properties": {"authMode": "AADToken"}}
+    client.put(endpoint, described)
+    backend = {"scoregate.backend": json.dumps({"urls": ["http://127.0.0.1:9"]})}
+    client.put(f"{endpoint}/deployments/blue", {"location": facts["location"], "properties": {"properties": backend}})
+    described["properties"]["defaults"] = {"deploymentName": "blue"}
+    client.put(endpoint, described)
+    store = directory / "data/datastores/workspaceblobstore"
+    folder = store / facts["subscription_id"] / facts["resource_group"] / facts["workspace"] / "in"
+    folder.mkdir(parents=True)
+    (folder / "one.csv").write_text("a\n1\n")
+    uri = "azureml://datastores/workspaceblobstore/paths/in"
+    body = json.dumps({"properties": {"inputData": {"data": {"jobInputType": "UriFolder", "uri": uri}}}})
+    _, text = client.done("POST", f"{facts['data_url']}/endpoints/jobs-one/jobs", body, client.scoring)
+    return json.loads(text)["name"]
 
 
 def fuzz(program, client, directory):
@@ -224,6 +243,7 @@ def fuzz(program, client, directory):
     environment = dict(
         os.environ, PYTHONPATH=str(HERE), PYTHONDONTWRITEBYTECODE="1", PYTHONHASHSEED="0", SCHEMATHESIS_HOOKS="hooks",
         SCOREGATE_OPENAPI_FACTS=json.dumps(known), SCOREGATE_OPENAPI_TOKEN=client.token,
+        SCOREGATE_OPENAPI_SCORING_TOKEN=client.scoring,
         SCOREGATE_OPENAPI_CA=client.facts["ca_file"],
     )
     argv = [program, "--config-file", HERE / "schemathesis.toml", "run", client.facts["control_url"] + "/openapi.json"]
