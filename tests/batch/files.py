@@ -39,6 +39,10 @@ class Blobs:
     def get(self, path):
         return self.client.download_blob(path).readall()
 
+    def names(self, folder):
+        """All that there is below a folder."""
+        return sorted(blob.name for blob in self.client.list_blobs(name_starts_with=folder + "/"))
+
 
 class Bucket:
     """A bucket, by requests with a signature ("Signature Version 4")."""

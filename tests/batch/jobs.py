@@ -50,6 +50,14 @@ def end(w, bearer, name):
     return job
 
 
+def soon(look, expected):
+    """What is looked at, once it is as expected, or as it still is when the time for that is over."""
+    deadline = time.monotonic() + ENDS_WITHIN
+    while (seen := look()) != expected and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return seen
+
+
 def completed(w, check, what, job, owner):
     """Its end, its owner, what it counted."""
     ours = job["scoregate"]

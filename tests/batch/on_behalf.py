@@ -11,7 +11,7 @@ import files
 from callers import device_code
 from door import Door
 from furnish import ENDPOINT, FOLDER
-from jobs import completed, end, right, uri
+from jobs import completed, end, right, soon, uri
 
 STORE, JOB = "ascaller", "on-behalf"
 # By the way past the gateway that Azurite's own store has.
@@ -67,7 +67,12 @@ def walk(w, check, door):
     door.let_in()
     job = end(w, own, JOB)
     completed(w, check, "on behalf", job, w.object_id("scientist"))
-    right(w, check, "on behalf", BEHIND, f"out/{JOB}/predictions.csv")
+    folder = f"out/{JOB}"
+    right(w, check, "on behalf", BEHIND, f"{folder}/predictions.csv")
+    # Its parts are removed by requests within a request, each of which has to bring the token.
+    left = [f"{folder}/predictions.csv", f"{folder}/predictions.csv.manifest.jws"]
+    store = files.Blobs(w)
+    check.equal("nothing is left over", soon(lambda: store.names(folder), left), left)
     check.equal("at its end nothing is sealed to any job", [name for name, kept in sealed(w).items() if kept], [])
 
     check.that("the storage was asked, and every time with a token", bool(door.seen) and all(door.seen), door.seen[:3])

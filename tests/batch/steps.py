@@ -19,16 +19,18 @@ from world import World  # noqa: E402
 LEAST = 90
 
 
-def main(file):
+def main(file, only=None):
     # What the clients log besides is no part of what is checked.
     logging.disable(logging.CRITICAL)
     world = World(json.loads(Path(file).read_text()))
     checks = Checks()
     for chapter in (furnish, three_stores, callers, on_behalf):
+        if only not in (None, chapter.__name__) and chapter is not furnish:
+            continue
         with checks.chapter(chapter.__name__, chapter.__doc__.splitlines()[0]):
             chapter.run(world, checks)
-    return 0 if checks.summary(LEAST) else 1
+    return 0 if checks.summary(1 if only else LEAST) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

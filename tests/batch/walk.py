@@ -3,7 +3,7 @@
 server, the same hundred files in a directory, in Azurite and in SeaweedFS, jobs by Azure's unmodified client and by the
 command line, of a service principal, a user and a managed identity.
 
-    walk.py [PATH_OF_SCOREGATE]
+    walk.py [PATH_OF_SCOREGATE] [--only CHAPTER]
 
 Installs what it needs below target/ first. Prints a line for each check; exits 0 only if all held and enough ran. Ends,
 with all that it started, at the end of its standard input. Standard library only.
@@ -147,7 +147,7 @@ def free_ports(*names):
     return ports
 
 
-def walk(binary, target, parent):
+def walk(binary, target, only, parent):
     with contextlib.ExitStack() as ends:
         home = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="scoregate-walk-")))
         # They install themselves while the rest is installed here.
@@ -189,14 +189,14 @@ def walk(binary, target, parent):
             "door": {"port": ports["door"], "certificate": str(dev_home / "control.pem"), "key": str(dev_home / "control.key")},
         }
         (home / "facts.json").write_text(json.dumps(facts))
-        code = steps(python, home / "facts.json", parent)
+        code = steps(python, [home / "facts.json", *only], parent)
         if code:
             for log in (gateway_log, home / "model.log"):
                 print(f"---- {log.name}\n{up.tail(log)}", flush=True)
         return code
 
 
-def steps(python, facts, parent):
+def steps(python, words, parent):
     """Runs steps.py where Azure's clients are; what it prints is ours."""
     libc = up.ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -204,7 +204,7 @@ def steps(python, facts, parent):
         if libc:
             libc.prctl(1, up.signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
 
-    argv = [str(python), str(HERE / "steps.py"), str(facts)]
+    argv = [str(word) for word in (python, HERE / "steps.py", *words)]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
     deadline = time.monotonic() + WALKED_WITHIN
     try:
@@ -221,10 +221,12 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("binary", nargs="?", type=Path, default=ROOT / "target" / "debug" / "scoregate")
     arguments.add_argument("--target", type=Path, default=ROOT / "target", help="where what it needs is installed")
+    arguments.add_argument("--only", metavar="CHAPTER", help="only this one and what it needs, such as `callers`")
     arguments = arguments.parse_args()
+    only = [arguments.only] if arguments.only else []
     parent = up.Parent()
     try:
-        return walk(arguments.binary.resolve(), arguments.target.resolve(), parent)
+        return walk(arguments.binary.resolve(), arguments.target.resolve(), only, parent)
     except up.Stop as reason:
         return f"walk.py: stopped before the end: {reason}"
     except up.Failed as reason:
