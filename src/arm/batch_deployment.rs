@@ -354,7 +354,7 @@ mod tests {
             "model": {"referenceType": "Id", "assetId": "/x/models/m/versions/1"}, "environmentId": "/x/environments/e/versions/1",
             "compute": "/x/computes/cpu", "resources": {"instanceCount": 1, "properties": {}}, "miniBatchSize": "20",
             "maxConcurrencyPerInstance": "2", "errorThreshold": "10", "outputAction": "summaryOnly", "outputFileName": "p.jsonl",
-            "retrySettings": {"maxRetries": "4", "timeout": "PT5M"}, "loggingLevel": "info", "environmentVariables": {"A": "1"},
+            "retrySettings": {"maxRetries": "4", "timeout": "PT5M"}, "loggingLevel": "info", "environmentVariables": {"A": 1},
             "properties": {"scoregate.backend": BACKEND, "scoregate.request_format": "dataframe_split",
                 "scoregate.rows_per_request": "500", "scoregate.scoring_route": "/invocations", "mine": "x"}}})
     }

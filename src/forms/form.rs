@@ -306,7 +306,10 @@ impl<'a> Form<'a> {
 
     /// Keys of the user's choice with single values.
     pub fn pairs<T: Scalar>(&self, key: &'static str, doc: &str) -> Vec<(String, T)> {
-        let schema = json!({"type": "object", "additionalProperties": T::schema()});
+        // Clients send the numbers and truth values of YAML as they are.
+        let any = self.reading.lenient && T::TEXT;
+        let value = if any { json!({"type": ["string", "number", "boolean"]}) } else { T::schema() };
+        let schema = json!({"type": "object", "additionalProperties": value});
         let Some(node) = self.find(key, described(schema, doc)) else {
             return Vec::new();
         };
@@ -320,7 +323,7 @@ impl<'a> Form<'a> {
         entries
             .iter()
             .filter(|(_, _, value)| !(self.reading.lenient && value.is_null()))
-            .filter_map(|(name, _, value)| Some((name.clone(), inner.text_or_other(name, value)?)))
+            .filter_map(|(name, _, value)| Some((name.clone(), inner.scalar(name, value)?)))
             .collect()
     }
 
@@ -525,14 +528,14 @@ mod tests {
     }
 
     #[test]
-    fn labels_in_a_body_are_texts() {
+    fn labels_in_a_body_are_single_values_and_null_is_none() {
         let read = |text: &str| {
             let (reading, node) = (Reading::of_body(), parse_json(text.as_bytes()).unwrap());
             let pairs = reading.form(Some(&node)).pairs::<String>("tags", "");
             (pairs, reading.finish().len())
         };
         let tag = |value: &str| vec![("a".to_owned(), value.to_owned())];
-        assert_eq!(read(r#"{"tags": {"a": "false", "gone": null}}"#), (tag("false"), 0));
-        assert_eq!(read(r#"{"tags": {"a": "b", "flag": false}}"#), (tag("b"), 1));
+        assert_eq!(read(r#"{"tags": {"a": false, "gone": null}}"#), (tag("false"), 0));
+        assert_eq!(read(r#"{"tags": {"a": "b", "list": []}}"#), (tag("b"), 1));
     }
 }

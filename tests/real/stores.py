@@ -156,8 +156,9 @@ def serve(tools, parent):
         Server(
             "SeaweedFS", s3,
             [weed, "server", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-dir", run / "s3", "-filer", "-s3",
-             "-s3.port", s3, "-s3.config", run / "keys.json", "-master.port", master, "-volume.port", volume,
-             "-filer.port", filer, "-master.volumeSizeLimitMB", 64, "-volume.max", 50],
+             "-s3.port", s3, "-s3.port.iceberg", 0, "-s3.port.lance", 0, "-s3.config", run / "keys.json",
+             "-master.port", master, "-master.telemetry=false", "-master.volumeSizeLimitMB", 64,
+             "-volume.port", volume, "-volume.max", 50, "-filer.port", filer],
             run / "seaweed.log",
             # A directory below /buckets is a bucket; one that takes a file will take objects.
             lambda: ask(s3, "GET", "/healthz")[0] == 200
