@@ -157,7 +157,9 @@ def serve(tools, parent):
             "SeaweedFS", s3,
             [weed, "server", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-dir", run / "s3", "-filer", "-s3",
              "-s3.port", s3, "-s3.config", run / "keys.json", "-master.port", master, "-volume.port", volume,
-             "-filer.port", filer, "-master.volumeSizeLimitMB", 64, "-volume.max", 50],
+             "-filer.port", filer,
+             # Its other services would listen on fixed ports, of which a machine has one each.
+             "-s3.port.iceberg", 0, "-s3.port.lance", 0, "-master.volumeSizeLimitMB", 64, "-volume.max", 50],
             run / "seaweed.log",
             # A directory below /buckets is a bucket; one that takes a file will take objects.
             lambda: ask(s3, "GET", "/healthz")[0] == 200
