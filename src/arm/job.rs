@@ -71,7 +71,7 @@ pub fn of_endpoint(spec: &JobSpec, state: &JobState) -> Result<Value, ScopeError
             "status": state.status.as_str(),
             "provisioningState": provisioning,
             "inputData": one(&spec.input.name, json!({"jobInputType": kind(&spec.input), "uri": spec.input.uri})),
-            "outputData": one(output_name(&spec.output), json!({"jobOutputType": "UriFile", "uri": spec.output.uri})),
+            "outputData": one(output_name(&spec.output), json!({"jobOutputType": kind(&spec.output), "uri": spec.output.uri})),
             "outputFileName": settings.output_file_name,
             "outputAction": action,
             "compute": {"instanceCount": settings.instance_count},

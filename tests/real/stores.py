@@ -156,6 +156,7 @@ def serve(tools, parent):
         Server(
             "SeaweedFS", s3,
             [weed, "server", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-dir", run / "s3", "-filer", "-s3",
+             # Its other services would listen on fixed ports, of which a machine has one each.
              "-s3.port", s3, "-s3.port.iceberg", 0, "-s3.port.lance", 0, "-s3.config", run / "keys.json",
              "-master.port", master, "-master.telemetry=false", "-master.volumeSizeLimitMB", 64,
              "-volume.port", volume, "-volume.max", 50, "-filer.port", filer],
