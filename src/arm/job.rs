@@ -31,6 +31,9 @@ fn one(name: &str, fields: Value) -> Value {
     Value::Object(Map::from_iter([(name.to_owned(), fields)]))
 }
 
+/// The one kind of output that Azure names, whatever samples send.
+const OUTPUT: &str = "UriFile";
+
 fn kind(data: &Data) -> &'static str {
     match data.kind {
         DataKind::UriFile => "UriFile",
@@ -71,7 +74,7 @@ pub fn of_endpoint(spec: &JobSpec, state: &JobState) -> Result<Value, ScopeError
             "status": state.status.as_str(),
             "provisioningState": provisioning,
             "inputData": one(&spec.input.name, json!({"jobInputType": kind(&spec.input), "uri": spec.input.uri})),
-            "outputData": one(output_name(&spec.output), json!({"jobOutputType": kind(&spec.output), "uri": spec.output.uri})),
+            "outputData": one(output_name(&spec.output), json!({"jobOutputType": OUTPUT, "uri": spec.output.uri})),
             "outputFileName": settings.output_file_name,
             "outputAction": action,
             "compute": {"instanceCount": settings.instance_count},
