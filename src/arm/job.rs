@@ -32,7 +32,7 @@ fn one(name: &str, fields: Value) -> Value {
 }
 
 /// The one kind of output that Azure names, whatever samples send.
-const OUTPUT: &str = "UriFile";
+const OUTPUT_TYPE: &str = "UriFile";
 
 fn kind(data: &Data) -> &'static str {
     match data.kind {
@@ -74,7 +74,7 @@ pub fn of_endpoint(spec: &JobSpec, state: &JobState) -> Result<Value, ScopeError
             "status": state.status.as_str(),
             "provisioningState": provisioning,
             "inputData": one(&spec.input.name, json!({"jobInputType": kind(&spec.input), "uri": spec.input.uri})),
-            "outputData": one(output_name(&spec.output), json!({"jobOutputType": OUTPUT, "uri": spec.output.uri})),
+            "outputData": one(output_name(&spec.output), json!({"jobOutputType": OUTPUT_TYPE, "uri": spec.output.uri})),
             "outputFileName": settings.output_file_name,
             "outputAction": action,
             "compute": {"instanceCount": settings.instance_count},
