@@ -206,7 +206,7 @@ def describe(gateway, data, models, concurrency=CONCURRENCY):
     client = gateway.client()
     place = json.dumps({"kind": "local_directory", "path": str(data)})
     client.call("PUT", f"{bench.WORKSPACE}/datastores/files?{bench.VERSION}", {"properties": {
-        "datastoreType": "Custom", "credentials": {"credentialsType": "None"}, "properties": {"scoregate.place": place},
+        "datastoreType": "AzureBlob", "credentials": {"credentialsType": "None"}, "properties": {"scoregate.place": place},
     }})
     endpoint = f"{bench.WORKSPACE}/batchEndpoints/sums"
     body = {"location": "local", "properties": {"authMode": "AADToken"}}
