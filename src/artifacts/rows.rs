@@ -3,6 +3,8 @@
 mod csv;
 mod jsonl;
 mod parquet;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -116,8 +116,7 @@ impl Leading<'_> {
         if self.stop.is_cancelled() {
             return Err(Leave::Lost);
         }
-        let kept = self.runner.jobs.keep_lead(&self.lead, self.runner.until()).await?;
-        let KeptJob { cancel, .. } = kept.ok_or(Leave::Lost)?;
+        let KeptJob { cancel, .. } = self.keep_lead().await?;
         if cancel {
             let message = "somebody who may asked for it".to_owned();
             return Err(Leave::End(
@@ -169,8 +168,7 @@ impl Leading<'_> {
                 tokio::select! {
                     listed = &mut listing => break listed.map_err(|error| ends(error.code(), error.to_string()))?,
                     () = tokio::time::sleep(self.runner.beat()) => {
-                        let kept = self.runner.jobs.keep_lead(&self.lead, self.runner.until()).await?;
-                        kept.ok_or(Leave::Lost)?;
+                        self.keep_lead().await?;
                     }
                 }
             }
@@ -334,15 +332,24 @@ impl Leading<'_> {
         Ok(Ok(()))
     }
 
+    /// Keeps the lead, whatever was asked of the job.
+    async fn keep_lead(&self) -> Result<KeptJob, Leave> {
+        let kept = self.runner.jobs.keep_lead(&self.lead, self.runner.until()).await?;
+        kept.ok_or(Leave::Lost)
+    }
+
     /// Does something that may take longer than a lead lasts.
     async fn kept_while<T>(&self, doing: impl Future<Output = T>) -> Result<T, Leave> {
         let mut doing = std::pin::pin!(doing);
         loop {
             tokio::select! {
-                done = &mut doing => return Ok(done),
+                done = &mut doing => {
+                    // Nothing is done next by who was away for so long that another leads.
+                    self.keep_lead().await?;
+                    return Ok(done);
+                }
                 () = tokio::time::sleep(self.runner.beat()) => {
-                    let kept = self.runner.jobs.keep_lead(&self.lead, self.runner.until()).await?;
-                    kept.ok_or(Leave::Lost)?;
+                    self.keep_lead().await?;
                 }
             }
         }

@@ -38,7 +38,7 @@ pub(super) fn signed(
         "revision": spec.revision,
         "created": time(spec.created),
         "started": state.started.map(time),
-        "input": spec.input.uri,
+        "input": spec.input.place(),
         "miniBatches": { "planned": counts.mini_batches, "done": counts.done, "failed": counts.failed },
         "files": counts.files,
         "failures": counts.failures,

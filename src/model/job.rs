@@ -127,6 +127,13 @@ pub struct Data {
     pub uri: String,
 }
 
+impl Data {
+    /// Where it is, without the query: what signs a URL is shown to nobody.
+    pub fn place(&self) -> &str {
+        self.uri.split('?').next().unwrap_or_default()
+    }
+}
+
 /// The identity that a job belongs to and is judged by: what its token said, never the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -278,5 +285,17 @@ impl JobState {
             output: None,
             manifest: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_signs_a_url_is_not_part_of_where_it_is() {
+        let data = |uri: &str| Data { name: String::new(), kind: DataKind::UriFile, uri: uri.to_owned() };
+        assert_eq!(data("https://a.example/c/f.csv?sv=1&sig=s").place(), "https://a.example/c/f.csv");
+        assert_eq!(data("azureml://datastores/d/paths/x").place(), "azureml://datastores/d/paths/x");
     }
 }

@@ -68,6 +68,10 @@ impl CsvRows {
     pub async fn more(&mut self, into: &mut VecDeque<Row>) -> Result<bool, FileError> {
         let before = into.len();
         while into.len() == before {
+            if self.whole > 0 {
+                self.take(into)?;
+                continue;
+            }
             if self.ended {
                 return Ok(false);
             }
@@ -145,7 +149,7 @@ impl CsvRows {
         Ok(())
     }
 
-    /// Takes whole records apart.
+    /// Takes whole records apart, until their JSON is as much as a row may be: names make it larger than the file is.
     fn take(&mut self, into: &mut VecDeque<Row>) -> Result<(), FileError> {
         let records = self.held.get(..self.whole).unwrap_or_default();
         let mut reader = ::csv::ReaderBuilder::new()
@@ -155,9 +159,13 @@ impl CsvRows {
             .buffer_capacity(64 * 1024)
             .from_reader(records);
         let mut record = ::csv::ByteRecord::new();
+        let (mut taken, mut made) = (self.whole, 0);
+        let (mut line, mut counted) = (self.line, 0);
         // A slice gives no error, and a record of bytes has none of its own.
         while let Ok(true) = reader.read_byte_record(&mut record) {
-            let line = self.line + record.position().map_or(0, |position| position.line() - 1);
+            let start = record.position().map_or(0, |position| after(records, position.byte()));
+            line += newlines(records.get(counted..start).unwrap_or_default());
+            counted = start;
             let wrong = |what: String| self.table.wrong(Some(line), None, what);
             let cells: Result<Vec<&str>, _> = record.iter().map(std::str::from_utf8).collect();
             let cells =
@@ -177,14 +185,26 @@ impl CsvRows {
                 return Err(wrong(what));
             }
             let json = row(self.table.shape, &self.names, |at, out| cell(cells.get(at).unwrap_or(&""), out));
+            made += json.len();
             into.push_back(Row { json, line: Some(line) });
+            if made > self.table.limits.batch_row_bytes {
+                taken = after(records, reader.position().byte());
+                break;
+            }
         }
-        self.line += newlines(records);
-        self.held.drain(..self.whole);
-        self.scanned -= self.whole;
-        self.whole = 0;
+        self.line += newlines(records.get(..taken).unwrap_or_default());
+        self.held.drain(..taken);
+        self.scanned -= taken;
+        self.whole -= taken;
         Ok(())
     }
+}
+
+/// Where the record behind a position begins: the reader stops within a line end, and passes over empty lines.
+fn after(records: &[u8], position: u64) -> usize {
+    let at = usize::try_from(position).unwrap_or(usize::MAX).min(records.len());
+    let ends = records.get(at..).unwrap_or_default().iter();
+    at + ends.take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
 
 fn newlines(bytes: &[u8]) -> u64 {

@@ -41,6 +41,10 @@ impl JsonRows {
     pub async fn more(&mut self, into: &mut VecDeque<Row>) -> Result<bool, FileError> {
         let before = into.len();
         while into.len() == before {
+            if memchr::memchr(b'\n', &self.held).is_some() {
+                self.take(into)?;
+                continue;
+            }
             if self.ended {
                 return Ok(false);
             }
@@ -64,11 +68,12 @@ impl JsonRows {
         Ok(true)
     }
 
-    /// Takes whole lines.
+    /// Takes whole lines, until their JSON is as much as a row may be: columns that a line leaves out make it larger.
     fn take(&mut self, into: &mut VecDeque<Row>) -> Result<(), FileError> {
         let held = std::mem::take(&mut self.held);
         let whole = memchr::memrchr(b'\n', &held).map_or(0, |at| at + 1);
         let (lines, rest) = held.split_at_checked(whole).unwrap_or((&held, &[]));
+        let (mut taken, mut made) = (0, 0);
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             self.limit(line)?;
             let text = std::str::from_utf8(line)
@@ -76,9 +81,15 @@ impl JsonRows {
             let text = if self.line == 1 { text.trim_start_matches('\u{feff}') } else { text }.trim();
             if !text.is_empty() {
                 let json = self.row(text)?;
+                made += json.len();
                 into.push_back(Row { json, line: Some(self.line) });
             }
             self.line += 1;
+            taken += line.len();
+            if made > self.table.limits.batch_row_bytes {
+                self.held = held.get(taken..).unwrap_or_default().to_vec();
+                return Ok(());
+            }
         }
         self.limit(rest)?;
         self.held = rest.to_vec();

@@ -27,6 +27,9 @@ pub(in super::super) struct ParquetRows {
     read: u64,
 }
 
+/// Rows unpacked in one step: a value that is kept once in the file may stand in every row.
+const STEP: usize = 16;
+
 const BROKEN: &str = "it is no sound Parquet file; write it anew";
 
 impl ParquetRows {
@@ -65,12 +68,12 @@ impl ParquetRows {
                 });
             }
         }
-        let batch = table.batch.clamp(1, 1024);
+        let step = table.batch.clamp(1, STEP);
         let builder = ParquetPushDecoderBuilder::try_new_decoder(Arc::new(metadata)).map_err(broken)?;
         let columns: Vec<String> =
             builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let names = names(&columns).map_err(|what| table.wrong(None, None, what))?;
-        let decoder = builder.with_batch_size(batch).build().map_err(broken)?;
+        let decoder = builder.with_batch_size(step).build().map_err(broken)?;
         let file = crate::store::jobs::FileRef { size, ..table.file.clone() };
         let table = Table { file, ..table };
         Ok(ParquetRows { table, decoder: Some(decoder), columns, names: names.into(), row: 1, read })
@@ -88,10 +91,23 @@ impl ParquetRows {
     pub async fn more(&mut self, into: &mut VecDeque<Row>) -> Result<bool, FileError> {
         while let Some(decoder) = self.decoder.take() {
             let (shape, names) = (self.table.shape, self.names.clone());
-            let decode = move |decoder: &mut ParquetPushDecoder| match decoder.try_decode()? {
-                DecodeResult::Data(batch) => Ok(Next::Rows(rows(&batch, shape, &names)?)),
-                DecodeResult::NeedsData(ranges) => Ok(Next::Needs(ranges)),
-                DecodeResult::Finished => Ok(Next::End),
+            let (wanted, most) = (self.table.batch.clamp(1, 1024), self.table.limits.batch_row_bytes);
+            let decode = move |decoder: &mut ParquetPushDecoder| {
+                let (mut found, mut made) = (Vec::new(), 0);
+                while found.len() < wanted && made <= most {
+                    match decoder.try_decode()? {
+                        DecodeResult::Data(batch) => {
+                            let more = rows(&batch, shape, &names)?;
+                            made += more.iter().map(Vec::len).sum::<usize>();
+                            found.extend(more);
+                        }
+                        // What it asks for, it asks for again.
+                        _ if !found.is_empty() => break,
+                        DecodeResult::NeedsData(ranges) => return Ok(Next::Needs(ranges)),
+                        DecodeResult::Finished => return Ok(Next::End),
+                    }
+                }
+                Ok(Next::Rows(found))
             };
             let (mut decoder, next) = on_pool(decoder, decode, &self.table).await?;
             let broken = |_: ParquetError| self.table.wrong(None, Some(self.row), BROKEN);

@@ -91,15 +91,14 @@ fn user() -> String {
 
 #[tokio::test]
 async fn a_persons_token_becomes_one_for_storage_and_a_refresh_token_the_next() {
-    let body =
-        json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "AT", "refresh_token": "RT"});
+    let body = json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "an-access-token", "refresh_token": "a-refresh-token"});
     let played = Played::saying(200, body).await;
     let application = played.application();
     let tokens = application.exchange(&user()).await.unwrap();
-    assert_eq!((tokens.access.as_str(), tokens.expires), ("AT", NOW + 3599));
-    assert_eq!(tokens.refresh.as_ref().map(|token| token.as_str()), Some("RT"));
+    assert_eq!((tokens.access.as_str(), tokens.expires), ("an-access-token", NOW + 3599));
+    assert_eq!(tokens.refresh.as_ref().map(|token| token.as_str()), Some("a-refresh-token"));
     played.write("another", 0o600);
-    application.refresh("RT").await.unwrap();
+    application.refresh("a-refresh-token").await.unwrap();
     let asked = played.asked.lock().clone();
     let client = CLIENT.to_string();
     let scope = format!("{STORAGE} offline_access");
@@ -120,21 +119,21 @@ async fn a_persons_token_becomes_one_for_storage_and_a_refresh_token_the_next() 
     assert_eq!(asked[0], form(&expected));
     let again = [
         ("grant_type", "refresh_token"),
-        ("refresh_token", "RT"),
+        ("refresh_token", "a-refresh-token"),
         ("client_id", &client),
         ("client_secret", "another"),
         ("scope", &scope),
     ];
     assert_eq!(asked[1], form(&again), "the secret is read at each use");
     let shown = format!("{tokens:?} {application:?}");
-    for secret in ["AT", "RT", "s+cr&t", "another"] {
+    for secret in ["an-access-token", "a-refresh-token", "s+cr&t", "another"] {
         assert!(!shown.contains(secret), "{shown}");
     }
 }
 
 #[tokio::test]
 async fn who_cannot_be_acted_for_is_told_without_asking() {
-    let played = Played::saying(200, json!({"access_token": "AT"})).await;
+    let played = Played::saying(200, json!({"access_token": "an-access-token"})).await;
     let application = played.application();
     for claims in [
         json!({"idtyp": "app", "scp": "x"}),
@@ -215,7 +214,7 @@ async fn an_authority_that_does_not_answer_as_it_should_is_unavailable() {
         assert!(error.to_string().contains(told), "{error}");
         assert_eq!(played.asked.lock().len(), 1, "no redirect is followed");
     }
-    let played = Played::saying(200, json!({"access_token": "AT"})).await;
+    let played = Played::saying(200, json!({"access_token": "an-access-token"})).await;
     let plain = settings::OnBehalfOf { allow_http: false, ..played.settings() };
     let plain = OnBehalfOf::new(plain, Arc::new(ManualClock::at(NOW))).unwrap();
     let error = plain.exchange(&user()).await.unwrap_err();
@@ -224,7 +223,7 @@ async fn an_authority_that_does_not_answer_as_it_should_is_unavailable() {
 
 #[tokio::test]
 async fn a_secret_that_others_may_read_is_not_used() {
-    let played = Played::saying(200, json!({"access_token": "AT"})).await;
+    let played = Played::saying(200, json!({"access_token": "an-access-token"})).await;
     let error = async |told: &str| {
         let error = played.refusal().await;
         assert_eq!(error.code(), "OnBehalfOfSecret");
