@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::instance::{Instance, Seen, ok};
 use super::raw::{Answer, ask};
@@ -39,6 +41,41 @@ pub async fn adder_with(
         (change(count.fetch_add(1, Ordering::SeqCst), seen, answer), false)
     }))
     .await
+}
+
+/// An adder that holds each request whose first row begins with a number that it may not yet answer.
+pub struct Held {
+    pub instance: Instance,
+    below: watch::Sender<u64>,
+}
+
+impl Held {
+    /// One that answers rows whose number is below this one.
+    pub async fn below(number: u64) -> Held {
+        let below = watch::Sender::new(number);
+        let told = below.clone();
+        let gate = move |seen: &Seen| -> BoxFuture<'static, ()> {
+            let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+            let (mut below, row) =
+                (told.subscribe(), body["dataframe_split"]["data"][0][0].as_u64().unwrap_or(0));
+            Box::pin(async move {
+                // An error is the end of the test.
+                let _ = below.wait_for(|below| row < *below).await;
+            })
+        };
+        let script = |seen: &Seen| (ok(&json!({"predictions": sums(&seen.body)}).to_string()), false);
+        Held { instance: Instance::gated(Arc::new(script), Arc::new(gate)).await, below }
+    }
+
+    /// Answers rows up to this one, too.
+    pub fn answer_below(&self, number: u64) {
+        self.below.send_replace(number);
+    }
+
+    /// Answers so many rows more.
+    pub fn answer_more(&self, rows: u64) {
+        self.below.send_modify(|below| *below += rows);
+    }
 }
 
 /// An answer with this status.

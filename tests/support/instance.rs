@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,6 +48,9 @@ impl Seen {
 /// What an instance writes once it has read a request: raw bytes, and whether it then closes.
 pub type Script = Arc<dyn Fn(&Seen) -> (Vec<u8>, bool) + Send + Sync>;
 
+/// When an instance answers a request that it has read.
+pub type Gate = Arc<dyn Fn(&Seen) -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// An inference server of a test.
 #[derive(Clone)]
 pub struct Instance {
@@ -65,6 +69,11 @@ impl Instance {
 
     /// An instance that answers what the script says.
     pub async fn scripted(script: Script) -> Instance {
+        Instance::gated(script, Arc::new(|_| Box::pin(std::future::ready(())))).await
+    }
+
+    /// An instance that answers what the script says, when the gate lets it.
+    pub async fn gated(script: Script, gate: Gate) -> Instance {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let instance = Instance {
             url: format!("http://{}", listener.local_addr().unwrap()),
@@ -79,7 +88,7 @@ impl Instance {
                     *connections += 1;
                     *connections
                 };
-                tokio::spawn(serve(stream, number, seen.clone(), script.clone()));
+                tokio::spawn(serve(stream, number, seen.clone(), script.clone(), gate.clone()));
             }
         });
         instance
@@ -146,13 +155,20 @@ pub fn ok(body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-async fn serve(mut stream: TcpStream, number: usize, seen: Arc<Mutex<Vec<Seen>>>, script: Script) {
+async fn serve(
+    mut stream: TcpStream,
+    number: usize,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    script: Script,
+    gate: Gate,
+) {
     let mut buffer = Vec::new();
     while let Some(mut request) = read(&mut stream, &mut buffer).await {
         request.connection = number;
         let (answer, close) = script(&request);
-        let cut = request.cut;
+        let (cut, open) = (request.cut, gate(&request));
         seen.lock().push(request);
+        open.await;
         if cut || stream.write_all(&answer).await.is_err() || close {
             return;
         }

@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::jobs::{caller, stand};
-use crate::support::batch::{adder, adder_with, failure, numbers, output, status, store_of};
+use crate::support::batch::{Held, adder, failure, numbers, output, status, store_of};
 use crate::support::rest;
 use crate::support::stand::{SUBSCRIPTION, object_id};
 
@@ -114,14 +114,9 @@ async fn built_in_roles_may_as_azure_documents() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_whose_owner_loses_the_right_stops_and_keeps_what_was_committed() {
-    let model = adder_with(|count, _, answer| {
-        if count >= 5 {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        answer
-    })
-    .await;
-    let stand = stand(&[&model], "mini_batch_size: 1").await;
+    let held = Held::below(5).await;
+    let model = &held.instance;
+    let stand = stand(&[model], "mini_batch_size: 1").await;
     let expected = numbers(&store_of(stand.directory.path()).join("in"), 500, 1);
     let owner = stand.as_("owner");
     let scientist: Uuid = "f6c7c914-8db3-469d-8ca1-694a8f32e121".parse().unwrap();

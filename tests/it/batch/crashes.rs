@@ -1,10 +1,8 @@
 //! Gateways that end in the middle of jobs: whoever is there next goes on, and the output is as if nothing had been.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use crate::support::batch::{Caller, adder_with, numbers, output, resources, status, store_of};
+use crate::support::batch::{Caller, Held, numbers, output, resources, status, store_of};
 use crate::support::instance::Instance;
 use crate::support::site::{Process, Site};
 use crate::support::stand::{TENANT, object_id};
@@ -29,28 +27,21 @@ fn caller(process: &Process, stand: &Stand) -> Caller {
     Caller { address: process.data, token: stand.token("owner") }
 }
 
-/// A model that takes a moment for each request.
-async fn slow_adder() -> Instance {
-    adder_with(|_, _, answer| {
-        std::thread::sleep(Duration::from_millis(2));
-        answer
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_gateway_that_is_killed_again_and_again_leaves_the_same_bytes() {
-    let model = slow_adder().await;
+    let model = Held::below(0).await;
     let settings = "mini_batch_size: 2, max_concurrency_per_instance: 4, rows_per_request: 3";
-    let (site, stand) = site(&model, settings).await;
+    let (site, stand) = site(&model.instance, settings).await;
     let expected = numbers(&store_of(site.directory.path()).join("in"), 200, 5);
     let mut process = site.serve();
     let answer = caller(&process, &stand).submit("in", json!({"name": "long"})).await;
     assert_eq!(answer.status, 201, "{}", answer.json());
-    // Each time a little further, and at last while the output is put together or soon after.
-    for share in 1..=6_u64 {
+    // Each time a little further, in the middle of mini-batches of ten rows; at last while the output is put together or
+    // soon after.
+    for done in [15, 30, 45, 60, 75, 90, 100_u64] {
         let owner = caller(&process, &stand);
-        owner.done("long", share * 15).await;
+        model.answer_below(done * 10 + 22);
+        owner.done("long", done).await;
         process.child.kill().unwrap();
         process.child.wait().unwrap();
         process = site.serve();
@@ -66,8 +57,8 @@ async fn a_gateway_that_is_killed_again_and_again_leaves_the_same_bytes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_gateway_that_ends_gives_up_what_it_holds() {
-    let model = slow_adder().await;
-    let (site, stand) = site(&model, "mini_batch_size: 1, max_concurrency_per_instance: 2").await;
+    let model = Held::below(12).await;
+    let (site, stand) = site(&model.instance, "mini_batch_size: 1, max_concurrency_per_instance: 2").await;
     let expected = numbers(&store_of(site.directory.path()).join("in"), 100, 1);
     let mut process = site.serve();
     let owner = caller(&process, &stand);
@@ -75,6 +66,7 @@ async fn a_gateway_that_ends_gives_up_what_it_holds() {
     owner.done("long", 10).await;
     process.signal("-TERM");
     assert_eq!(process.ended().await, Some(0));
+    model.answer_below(u64::MAX);
     let process = site.serve();
     let job = caller(&process, &stand).end("long").await;
     assert_eq!(status(&job), "Completed", "{job}");

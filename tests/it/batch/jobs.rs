@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::support::batch::{
-    Caller, adder, adder_with, body, failure, numbers, output, resources, status, store_of,
+    Caller, Held, adder, body, failure, numbers, output, resources, status, store_of,
 };
 use crate::support::instance::Instance;
 use crate::support::stand::{SUBSCRIPTION, object_id};
@@ -123,14 +123,9 @@ async fn a_request_that_comes_again_makes_no_second_job() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_is_stopped_keeps_what_was_committed() {
-    let model = adder_with(|count, _, answer| {
-        if count >= 5 {
-            std::thread::sleep(std::time::Duration::from_millis(30));
-        }
-        answer
-    })
-    .await;
-    let stand = stand(&[&model], "mini_batch_size: 1").await;
+    let held = Held::below(5).await;
+    let model = &held.instance;
+    let stand = stand(&[model], "mini_batch_size: 1").await;
     let store = store_of(stand.directory.path());
     let expected = numbers(&store.join("in"), 400, 1);
     numbers(&store.join("few"), 2, 1);

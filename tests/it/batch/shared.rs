@@ -1,15 +1,17 @@
 //! Gateways that share jobs through one PostgreSQL: each does its part, and some may go on the way.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::batch::{Caller, adder_with, failure, numbers, resources, status};
+use crate::support::batch::{Caller, Held, failure, numbers, resources, status};
 use crate::support::postgres::Server;
 use crate::support::site::{Process, Site};
 use crate::support::stand::{TENANT, object_id};
 use crate::support::{Plan, Stand, until};
+
+/// Rows of a mini-batch.
+const ROWS: u64 = 4;
 
 /// Mini-batches that a gateway has done.
 async fn share(process: &Process) -> u64 {
@@ -22,17 +24,13 @@ async fn share(process: &Process) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_gateways_share_a_job_and_two_of_them_and_the_server_may_go() {
     let server = Server::start();
-    let model = adder_with(|_, _, answer| {
-        std::thread::sleep(Duration::from_millis(2));
-        answer
-    })
-    .await;
+    let model = Held::below(0).await;
     let (issuer, common) = (Stand::start(Plan::default()).await, tempfile::tempdir().unwrap());
     let (data, key) = (common.path().join("data"), common.path().join("master.key"));
     std::fs::write(&key, "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let expected = numbers(&data.join("in"), 300, 2);
-    let mut files = resources(&[&model.url], "mini_batch_size: 2, max_concurrency_per_instance: 8");
+    let mut files = resources(&[&model.instance.url], "mini_batch_size: 2, max_concurrency_per_instance: 8");
     files.push((
         "files.yaml".to_owned(),
         format!("name: files\ntype: local_directory\npath: {}\n", data.display()),
@@ -59,17 +57,25 @@ async fn four_gateways_share_a_job_and_two_of_them_and_the_server_may_go() {
 
     // Each does its part, whoever took the job in.
     for gateway in &gateways {
-        until("every gateway has done something", async || share(gateway).await > 0).await;
+        until("every gateway has done something", async || {
+            model.answer_more(ROWS);
+            share(gateway).await > 0
+        })
+        .await;
     }
     let last = caller(&gateways[3]);
     for gone in [0, 1] {
         gateways[gone].child.kill().unwrap();
         gateways[gone].child.wait().unwrap();
         let done = last.show("shared").await["properties"]["scoregate"]["counts"]["done"].as_u64().unwrap();
-        last.done("shared", (done + 20).min(140)).await;
+        let further = (done + 20).min(140);
+        // Two of each that are gone may be what the others wait for.
+        model.answer_below((further + 8) * ROWS);
+        last.done("shared", further).await;
     }
     server.kill();
     server.resume();
+    model.answer_below(u64::MAX);
     let mut job = json!(null);
     until("the job ends", async || {
         // While the server is away nothing can be said of it.
