@@ -181,7 +181,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Keeps claims of a job until then, and gives the indices of those that are still held, in their order; none of a
     /// job that has ended.
     async fn keep_claims(&self, claims: &[Claim], until: i64) -> Result<Vec<u64>, StoreError>;
-    /// Takes down what became of an item. `false` if it was lost meanwhile, or the job has ended. Said twice by the same
+    /// Takes down what became of an item. `false` if it was lost meanwhile, or the job is not running any more. Said twice by the same
     /// holder, because the answer did not come, an end is still `true`.
     async fn settle(&self, claim: &Claim, outcome: &Outcome) -> Result<bool, StoreError>;
     /// Running jobs that nobody asked to be stopped, oldest first: any gateway may take up their items.

@@ -24,6 +24,7 @@ pub(crate) async fn run(fresh: impl AsyncFn() -> Pair) {
     the_oldest_is_led_first_and_by_one(fresh().await).await;
     a_lead_that_was_lost_says_nothing_more(&*fresh().await[0]).await;
     nothing_comes_after_the_end(&*fresh().await[0]).await;
+    what_is_put_together_stands_still(&*fresh().await[0]).await;
     a_wish_to_stop_is_not_lost(fresh().await).await;
 }
 
@@ -256,6 +257,20 @@ async fn nothing_comes_after_the_end(store: &dyn JobStore) {
             (4, 0)
         );
     }
+}
+
+async fn what_is_put_together_stands_still(store: &dyn JobStore) {
+    let lead = running(store, "j", 4).await;
+    let (held, place) = (claim(store, &lead, 10, 2).await, id(&lead.job));
+    assert!(store.settle(&held[0], &Outcome::Done(part(1))).await.unwrap());
+    assert!(store.note(&lead, &state(JobStatus::Finalizing), None).await.unwrap());
+    let (counts, ended) = (store.counts(&place).await.unwrap(), store.ended(&place, 0, 9).await.unwrap());
+    for outcome in [Outcome::Done(part(1)), Outcome::Failed(part(1)), Outcome::GivenUp] {
+        assert!(!store.settle(&held[1], &outcome).await.unwrap(), "{outcome:?}");
+    }
+    assert!(store.settle(&held[0], &Outcome::Done(part(1))).await.unwrap(), "that it is done stays true");
+    assert_eq!(store.counts(&place).await.unwrap(), counts);
+    assert_eq!(store.ended(&place, 0, 9).await.unwrap(), ended);
 }
 
 async fn a_wish_to_stop_is_not_lost([one, other]: Pair) {

@@ -36,14 +36,14 @@ impl Dialect {
         }
     }
 
-    /// Fills the gaps of a statement: `{lock}` waits for the rows that it reads and locks them, `{skip}` leaves those
-    /// out that are locked. SQLite's writer is alone, and has locked everything.
+    /// Fills the gaps of a statement: `{lock}` waits for the rows that it reads and locks them, `{share}` keeps them as
+    /// they are while others read them, too, `{skip}` leaves those out that are locked. SQLite's writer is alone, and has locked everything.
     pub(super) fn fill(self, statement: &'static str) -> AssertSqlSafe<String> {
-        let (lock, skip) = match self {
-            Dialect::Sqlite => ("", ""),
-            Dialect::Postgres => ("FOR UPDATE", "FOR UPDATE SKIP LOCKED"),
+        let (lock, share, skip) = match self {
+            Dialect::Sqlite => ("", "", ""),
+            Dialect::Postgres => ("FOR UPDATE", "FOR SHARE", "FOR UPDATE SKIP LOCKED"),
         };
-        AssertSqlSafe(statement.replace("{lock}", lock).replace("{skip}", skip))
+        AssertSqlSafe(statement.replace("{lock}", lock).replace("{share}", share).replace("{skip}", skip))
     }
 
     /// Fills the gaps of statements that make tables: types, what numbers rows, and what follows a table with a key

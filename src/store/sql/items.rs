@@ -225,7 +225,7 @@ pub(super) async fn keep(store: &SqlStore, claims: &[Claim], until: i64) -> Resu
 
 /// Takes down what became of an item, if it is still held.
 pub(super) async fn settle(
-    pool: &AnyPool,
+    store: &SqlStore,
     place: &Place,
     claim: &Claim,
     outcome: &Outcome,
@@ -239,12 +239,13 @@ pub(super) async fn settle(
         Outcome::GivenUp => (WAITING, 0, 0, &nothing),
     };
     let told = if part.told.is_empty() { None } else { Some(json::<[Failure]>(&part.told)?) };
+    // Who puts the output together has changed the job's status first, and then nothing settles any more.
     let settle = "UPDATE items SET stage = $5, failed = failed + $6, not_before = $7, object = $8, \
         predictions = $9, failures = $10, bytes_read = $11, bytes_written = $12, told = $13 \
-        WHERE job = (SELECT number FROM jobs WHERE workspace = $1 AND name = $2 AND ended = 0) \
+        WHERE job = (SELECT number FROM jobs WHERE workspace = $1 AND name = $2 AND status = 'Running' {share}) \
         AND idx = $3 AND attempt = $4 AND stage = $14";
     let (index, attempt) = (int(claim.index), i64::from(claim.attempt));
-    let settle = sqlx::query(settle)
+    let settle = sqlx::query(store.dialect.fill(settle))
         .bind(&place.workspace)
         .bind(&place.name)
         .bind(index)
@@ -259,7 +260,7 @@ pub(super) async fn settle(
         .bind(int(part.bytes_written))
         .bind(told)
         .bind(HELD);
-    if settle.execute(pool).await?.rows_affected() > 0 {
+    if settle.execute(&store.writer).await?.rows_affected() > 0 {
         return Ok(true);
     }
     // Said again, because the answer was lost: it is as he says.
@@ -267,5 +268,5 @@ pub(super) async fn settle(
                 AND idx = $3 AND attempt = $4 AND stage = $5 AND stage >= 2";
     let same =
         sqlx::query(same).bind(&place.workspace).bind(&place.name).bind(index).bind(attempt).bind(stage);
-    Ok(same.fetch_one(pool).await?.try_get::<i64, _>(0)? > 0)
+    Ok(same.fetch_one(&store.writer).await?.try_get::<i64, _>(0)? > 0)
 }

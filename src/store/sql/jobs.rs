@@ -279,7 +279,7 @@ impl JobStore for SqlStore {
 
     async fn settle(&self, claim: &Claim, outcome: &Outcome) -> Result<bool, StoreError> {
         let Some(place) = Place::of(&claim.job) else { return Ok(false) };
-        self.within(items::settle(&self.writer, &place, claim, outcome)).await
+        self.within(items::settle(self, &place, claim, outcome)).await
     }
 
     async fn running(&self, most: u32) -> Result<Vec<KeptJob>, StoreError> {
