@@ -354,16 +354,14 @@ async fn a_data_store_is_no_way_around() {
     let (public, traps) = world(|_| ok("a\n1\n")).await;
     let names = Arc::new(Script::default());
     names.answer("store.example.net", &[&["127.0.0.1"]]);
-    names.answer("flips.example.net", &[&["127.0.0.2"]]);
     let port = public.port;
     // Clear text is allowed to all of them; their addresses are not listed.
     let batch = format!(
-        "http_hosts: [store.example.net, flips.example.net, 127.0.0.1, '[::1]'], ports: [{port}], address_ranges: [{PUBLIC}/32]"
+        "http_hosts: [store.example.net, 127.0.0.1, '[::1]'], ports: [{port}], address_ranges: [{PUBLIC}/32]"
     );
     let desk = Desk::with_lookup(&batch, "", None, names);
     for address in [
         format!("http://store.example.net:{port}"),
-        format!("http://flips.example.net:{port}"),
         format!("http://127.0.0.1:{port}"),
         format!("https://127.0.0.1:{port}"),
         format!("http://2130706433:{port}"),
@@ -389,16 +387,13 @@ async fn a_data_store_is_no_way_around() {
             };
             assert!(["EgressDenied", "BadStore"].contains(&error.code()), "{address}: {error}");
             assert!(!error.to_string().contains("hidden") && !error.to_string().contains("u:p"), "{error}");
-            let written = match desk.output(
-                "azureml://datastores/x/paths/out",
-                Some(&desk.store("x", place, None)),
-                "p.csv",
-                "j",
-            ) {
-                Ok(output) => output.put("m.json", "{}".into()).await.map(|_| ()),
-                Err(error) => Err(error),
+            let uri = format!("azureml://datastores/{name}/paths/out");
+            let error = match desk.output(&uri, Some(&store), "p.csv", "j") {
+                Ok(output) => output.put("m.json", "{}".into()).await.unwrap_err(),
+                Err(error) => error,
             };
-            assert!(written.is_err(), "{address}");
+            let read_only = name == "web" && error.code() == "ReadOnly";
+            assert!(read_only || ["EgressDenied", "BadStore"].contains(&error.code()), "{address}: {error}");
         }
     }
     // A region or bucket that would become another host.
@@ -530,7 +525,7 @@ async fn errors_of_hosts_say_what_to_do_and_hide_signatures() {
         let uri = format!("http://data.example.com:{}/{path}.csv?sig=SECRET", public.port);
         let error = desk.input(&uri, None).unwrap().list(DataKind::UriFile).await.unwrap_err();
         assert_eq!((error.code(), error.is_transient()), (code, transient), "{path}: {error}");
-        assert!(error.to_string().contains("data.example.com") || code == "EgressDenied", "{error}");
+        assert!(error.to_string().contains("data.example.com"), "{error}");
         assert!(!format!("{error} {error:?}").contains("SECRET"), "{error:?}");
     }
     // A file that ends too soon is no shorter file.

@@ -383,13 +383,11 @@ async fn real_object_stores_keep_every_promise() {
     assert!(error.code() == "StoreUnreachable" && error.is_transient(), "{error}");
 
     // A job's limits.
-    let desk = stores.desk("batch_files: 3, batch_bytes: 20");
-    let store = desk.store("s3", stores.s3(), access(stores.fact("/s3/secretKey")));
-    let small = Under { desk: &desk, store: Some(store), folder: "k".to_owned() };
-    let error = small.list("data", DataKind::UriFolder).await.unwrap_err();
-    assert!(
-        ["TooManyFiles", "TooManyBytes"].contains(&error.code())
-            && error.to_string().contains("limits.batch_"),
-        "{error}"
-    );
+    for (limit, code) in [("batch_files: 3", "TooManyFiles"), ("batch_bytes: 20", "TooManyBytes")] {
+        let desk = stores.desk(limit);
+        let store = desk.store("s3", stores.s3(), access(stores.fact("/s3/secretKey")));
+        let small = Under { desk: &desk, store: Some(store), folder: "k".to_owned() };
+        let error = small.list("data", DataKind::UriFolder).await.unwrap_err();
+        assert!(error.code() == code && error.to_string().contains("limits.batch_"), "{limit}: {error}");
+    }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::jobs::{caller, stand};
 use crate::support::batch::{adder, adder_with, fails, failure, numbers, output, status, store_of};
 use crate::support::instance::ok;
+use crate::support::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_a_job_is_refused_with_the_field() {
@@ -111,10 +112,10 @@ async fn too_few_predictions_are_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_comes_late_costs_no_try() {
-    // Nobody listens there until the job runs.
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Nobody listens there until somebody has tried.
+    let reserved = tokio::net::TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = reserved.local_addr().unwrap();
-    drop(reserved);
     let model = adder().await;
     let stand = stand(&[&model], "mini_batch_size: 1, retry_settings: { max_retries: 0, timeout: 30 }").await;
     let expected = numbers(&store_of(stand.directory.path()).join("in"), 3, 1);
@@ -124,8 +125,8 @@ async fn an_instance_that_comes_late_costs_no_try() {
     let scientist = caller(&stand, "scientist");
     let answer = scientist.submit("in", json!({"name": "late"})).await;
     assert_eq!(answer.status, 201);
-    crate::support::until("the job runs", async || status(&scientist.show("late").await) == "Running").await;
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    until("a try has met nobody", async || stand.counted("scoregate_refusals_total{").await > 0).await;
+    let listener = reserved.listen(64).unwrap();
     let forward = model.url.trim_start_matches("http://").to_owned();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {

@@ -28,6 +28,7 @@ const MINTED: Uuid = Uuid::from_u128(0x3137);
 const STRANGE: Uuid = Uuid::from_u128(0x57a);
 const ROLE: Uuid = Uuid::from_u128(0xc0de);
 const GRANT: Uuid = Uuid::from_u128(0x6a);
+const JOB: &str = "cov-job";
 
 /// A role for custom use that nobody holds.
 fn role_body() -> Value {
@@ -136,6 +137,7 @@ impl Fixture {
         let mut fixture = Fixture { stand, callers, scorers, owner, request, operation };
         fixture.reset().await;
         fixture.request = fixture.score().await;
+        fixture.submit().await;
         fixture
     }
 
@@ -159,6 +161,20 @@ impl Fixture {
         let uri = put[1].at("/properties/properties/AzureAsyncOperationUri").as_str().unwrap();
         let (path, _) = uri.split_once('?').unwrap();
         path.rsplit('/').next().unwrap().clone_into(&mut self.operation);
+    }
+
+    /// A job of the batch endpoint, which stays when that goes.
+    async fn submit(&self) {
+        let uri = "azureml://datastores/workspaceblobstore/paths/in";
+        let body = json!({"properties": {"name": JOB, "inputData": {"in": {"jobInputType": "UriFolder", "uri": uri}}}});
+        let (token, body) = (self.stand.token("owner"), body.to_string());
+        let message = format!(
+            "POST /endpoints/cov-jobs/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nazureml-model-deployment: blue\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = ask(self.stand.gateway.data, message).await.unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.json());
     }
 
     /// A scoring request, and its id once it can be explained.
@@ -190,7 +206,7 @@ impl Fixture {
                 "workspaceId" => Uuid::from_u128(1).to_string(),
                 "location" => "local".to_owned(),
                 "operation" => self.operation.clone(),
-                "job" => "none".to_owned(),
+                "job" => JOB.to_owned(),
                 "endpoint" if operation.starts_with("Batch") => "cov-jobs".to_owned(),
                 "endpoint" => "cov-ep".to_owned(),
                 "datastore" | "compute" => "cov".to_owned(),
@@ -313,6 +329,8 @@ async fn what_may_not_be_seen_looks_like_what_is_not_there() {
         (Method::DELETE, grant_id(&there, GRANT)),
         (Method::GET, format!("{there}/providers/Microsoft.Authorization/permissions")),
         (Method::POST, format!("{there}/providers/Scoregate.Gateway/checkAccess")),
+        (Method::GET, format!("{}/jobs/{JOB}", lab())),
+        (Method::POST, format!("{}/jobs/{JOB}/cancel", lab())),
         (Method::GET, lab()),
         (Method::GET, format!("{}/onlineEndpoints", lab())),
         (Method::GET, format!("{}/models/cov/versions/1", lab())),
