@@ -15,4 +15,4 @@ mod runner;
 mod tokens;
 
 pub use desk::Desk;
-pub use runner::{Grounds, Runner, Tools};
+pub use runner::{Parts, Runner, Tools};

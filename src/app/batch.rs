@@ -14,12 +14,12 @@ use super::issuers::Issuers;
 use super::state::State;
 use super::{Base, StartError};
 use crate::artifacts::Opener;
-use crate::batch::{Desk, Grounds, Runner, Tools};
+use crate::batch::{Desk, Parts, Runner, Tools};
 use crate::gate::failures::Failures;
 use crate::gate::jobs::JobGate;
 use crate::identity::on_behalf_of::OnBehalfOf;
 use crate::model::datastore::DEFAULT_STORE;
-use crate::proxy::Pipeline;
+use crate::proxy::{Pipeline, worker};
 use crate::settings::Settings;
 
 /// How much less of the processor the runner's threads get when clients want it (nice(2)).
@@ -90,7 +90,7 @@ impl BatchPlane {
         made: &Made,
         pipeline: &Arc<Pipeline>,
     ) -> Result<BatchPlane, StartError> {
-        let grounds = Grounds {
+        let parts = Parts {
             jobs: state.jobs.clone(),
             audit: state.store.clone(),
             snapshot: state.publisher.cell().clone(),
@@ -99,12 +99,14 @@ impl BatchPlane {
             metrics: base.metrics.clone(),
             wake: state.wake.clone(),
         };
-        let runner = Runner::new(grounds, made.tools(pipeline));
+        let runner = Runner::new(parts, made.tools(pipeline));
+        let workers = base.settings.data_plane.workers.max(1);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(base.settings.data_plane.workers.max(1))
+            .worker_threads(workers)
             .thread_name("batch")
             // On Linux the priority is the thread's own. Where it cannot be lowered, jobs compete as equals.
-            .on_thread_start(|| {
+            .on_thread_start(move || {
+                worker::enter(workers);
                 let _ = rustix::process::setpriority_process(None, NICE);
             })
             .enable_all()

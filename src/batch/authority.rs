@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::arm::envelope::ErrorDetail;
-use crate::gate::jobs::Lacking;
 use crate::identity::caller::{Caller, CallerHeaders, CallerKind, Groups};
 use crate::model::job::{Failure, Owner};
 use crate::rbac::job::Missing;
@@ -70,13 +69,9 @@ pub(super) fn refusal(caller: &Caller, missing: &[Missing]) -> ErrorDetail {
 }
 
 /// Why a job ends whose owner has lost a right.
-pub(super) fn revoked(owner: &Owner, lost: &Lacking) -> Failure {
-    let message = match lost {
-        Lacking::Rights(missing) => {
-            let list = missing.iter().map(lacking).collect::<Vec<_>>().join("; ");
-            format!("the job's owner, object id '{}', may not go on: it has lost {list}", owner.object_id)
-        }
-        Lacking::Unavailable => format!("the groups of object id '{}' cannot be looked up", owner.object_id),
-    };
+pub(super) fn revoked(owner: &Owner, lost: &[Missing]) -> Failure {
+    let list = lost.iter().map(lacking).collect::<Vec<_>>().join("; ");
+    let message =
+        format!("the job's owner, object id '{}', may not go on: it has lost {list}", owner.object_id);
     Failure { code: "AuthorizationRevoked".to_owned(), message }
 }

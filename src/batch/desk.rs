@@ -1,6 +1,5 @@
 //! Takes jobs in, shows them and stops them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,10 +19,9 @@ use crate::clock::{Clock, rfc3339};
 use crate::forms::{Reading, parse_json};
 use crate::gate::failures::Failures;
 use crate::gate::jobs::{JobGate, Lacking};
-use crate::identity::caller::{Caller, Groups};
 use crate::identity::on_behalf_of::{ObtainError, OnBehalfOf};
 use crate::identity::vault::Vault;
-use crate::model::audit::{Actor, Deed, Outcome};
+use crate::model::audit::{Deed, Outcome};
 use crate::model::batch::BatchSettings;
 use crate::model::datastore::DEFAULT_STORE;
 use crate::model::job::{Data, DataKind, Grounds, JobName, JobSpec, JobState};
@@ -31,8 +29,8 @@ use crate::model::names::{DeploymentName, EndpointName};
 use crate::model::role::PrincipalId;
 use crate::model::scope::Scope;
 use crate::proxy::jobs::{Ask, JobAnswer, JobCall, Jobs};
-use crate::rbac::{Action, Decision};
-use crate::routing::{BatchRoute, EndpointRoute, Payer, Snapshot};
+use crate::rbac::job::{Group, Right};
+use crate::routing::{BatchRoute, EndpointRoute, Payer};
 use crate::settings::Limits;
 use crate::store::jobs::{JobStore, KeptJob, Submitted};
 use crate::store::{Batch, Store, StoreError};
@@ -349,7 +347,12 @@ impl Desk {
     }
 
     /// A job of the endpoint that the caller may know of.
-    async fn found(&self, call: &JobCall, name: &str, action: &str) -> Result<(Scope, KeptJob), Refusal> {
+    async fn found(
+        &self,
+        call: &JobCall,
+        name: &str,
+        action: &'static str,
+    ) -> Result<(Scope, KeptJob), Refusal> {
         let unknown = || Refusal::not_found("JobNotFound", "the endpoint has no such job".to_owned());
         let batch = call.endpoint.batch.as_ref().ok_or_else(unknown)?;
         let name: JobName = name.parse().map_err(|_| unknown())?;
@@ -361,23 +364,11 @@ impl Desk {
         }
         // One's own job is one's own affair; others' are for who may.
         let mine = kept.spec.owner.object_id == call.caller.object_id;
-        if mine || self.may(&call.snapshot, &call.caller, action, &call.endpoint.scope).await {
+        let right = Right { group: Group::Jobs, action, scope: call.endpoint.scope.clone() };
+        if mine || self.gate.judge(&call.snapshot.policy, &call.caller, &[right]).await.is_ok() {
             return Ok((id, kept));
         }
         Err(unknown())
-    }
-
-    async fn may(&self, snapshot: &Snapshot, caller: &Caller, action: &str, scope: &Scope) -> bool {
-        let policy = &snapshot.policy;
-        let groups = match (&caller.groups, &self.gate.directory) {
-            (Groups::Overage, Some(directory)) => directory.groups(caller).await.ok(),
-            _ => None,
-        };
-        if caller.groups == Groups::Overage && groups.is_none() && policy.has_denials() {
-            return false;
-        }
-        let who = caller.principals(groups.as_ref());
-        matches!(policy.decide(who, &Action::control(action), &policy.place(scope)), Decision::Allowed(_))
     }
 
     async fn show(&self, call: &JobCall, name: &str) -> Result<JobAnswer, Refusal> {
@@ -410,23 +401,16 @@ impl Desk {
         scope: &Scope,
         (outcome, grounds): (Outcome, Option<&[Grounds]>),
     ) -> Result<(), StoreError> {
-        let caller = &call.caller;
-        let actor = Actor {
-            object_id: Some(caller.object_id),
-            kind: caller.kind.as_str().to_owned(),
-            tenant: caller.tenant,
-            app_id: caller.app_id.clone(),
-        };
         let first = grounds.and_then(|grounds| grounds.iter().find(|grounds| grounds.action == action));
         let deed = Deed {
             operation: Uuid::new_v4(),
             time: rfc3339(self.clock.unix()),
             request_id: call.request_id.clone(),
-            actor,
+            actor: call.caller.actor(),
             action: action.to_owned(),
             scope: scope.clone(),
             decided_by: first.map(|grounds| grounds.decided_by.clone()),
-            client_address: Some(call.client as IpAddr),
+            client_address: Some(call.client),
             outcome,
         };
         self.audit.commit(Batch { changes: Vec::new(), deed }).await.map(|_| ())

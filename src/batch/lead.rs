@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::authority;
 use super::manifest;
@@ -18,7 +17,7 @@ use super::runner::Runner;
 use crate::artifacts::{ArtifactError, Assembled};
 use crate::clock::rfc3339;
 use crate::gate::jobs::Lacking;
-use crate::model::audit::{Actor, Deed, Outcome};
+use crate::model::audit::{Deed, Outcome};
 use crate::model::batch::{LoggingLevel, OutputAction};
 use crate::model::job::{Counts, Failure, JobSpec, JobState, JobStatus};
 use crate::store::jobs::{Ended, KeptJob, Lead};
@@ -142,7 +141,9 @@ impl Leading<'_> {
         match judged {
             // What cannot be looked up now is asked again; meanwhile no mini-batch goes on either.
             Ok(_) | Err(Lacking::Unavailable) => Ok(()),
-            Err(lost) => Err(Leave::End(JobStatus::Failed, Some(authority::revoked(&spec.owner, &lost)))),
+            Err(Lacking::Rights(lost)) => {
+                Err(Leave::End(JobStatus::Failed, Some(authority::revoked(&spec.owner, &lost))))
+            }
         }
     }
 
@@ -162,16 +163,8 @@ impl Leading<'_> {
         let files = {
             let opened = self.opened().await?;
             self.judge(opened).await?;
-            let listing = retried(|| opened.input.list(kind));
-            let mut listing = std::pin::pin!(listing);
-            loop {
-                tokio::select! {
-                    listed = &mut listing => break listed.map_err(|error| ends(error.code(), error.to_string()))?,
-                    () = tokio::time::sleep(self.runner.beat()) => {
-                        self.keep_lead().await?;
-                    }
-                }
-            }
+            let listed = self.kept_while(retried(|| opened.input.list(kind))).await?;
+            listed.map_err(|error| ends(error.code(), error.to_string()))?
         };
         let size = usize::try_from(self.spec().settings.mini_batch_size).unwrap_or(usize::MAX).max(1);
         let mini_batches = files.len().div_ceil(size);
@@ -230,7 +223,7 @@ impl Leading<'_> {
                 );
                 return Err(ends("NoProgress", message));
             }
-            if beat.elapsed() >= self.runner.beat() || beat == progress {
+            if beat.elapsed() >= self.runner.beat() {
                 beat = Instant::now();
                 self.keep().await?;
                 self.note().await?;
@@ -240,7 +233,9 @@ impl Leading<'_> {
                 () = tokio::time::sleep(LOOK) => {}
             }
             // A request to stop is seen at the next look, whoever took it down.
-            self.keep().await?;
+            if self.runner.jobs.job(&self.context.id).await?.is_some_and(|job| job.cancel) {
+                self.keep().await?;
+            }
         }
     }
 
@@ -303,6 +298,15 @@ impl Leading<'_> {
         if self.spec().settings.output_action == OutputAction::SummaryOnly {
             return Ok(Ok(()));
         }
+        // Whoever lost the right to the output's store has nothing written there.
+        let snapshot = self.runner.snapshot.fresh().ok_or(Leave::Lost)?;
+        let gate = &self.runner.tools().gate;
+        match gate.judge(&snapshot.policy, &opened.caller, &opened.output_rights).await {
+            Ok(_) => {}
+            Err(Lacking::Rights(lost)) => return Ok(Err(authority::revoked(&self.spec().owner, &lost))),
+            // Asked again by whoever leads next.
+            Err(Lacking::Unavailable) => return Err(Leave::Lost),
+        }
         let parts = || stream::iter(objects.clone().into_iter().map(Ok::<_, Infallible>));
         let assembling = retried(|| opened.output.assemble(parts()));
         let assembled = match self.kept_while(assembling).await? {
@@ -348,6 +352,7 @@ impl Leading<'_> {
                     self.keep_lead().await?;
                     return Ok(done);
                 }
+                () = self.stop.cancelled() => return Err(Leave::Lost),
                 () = tokio::time::sleep(self.runner.beat()) => {
                     self.keep_lead().await?;
                 }
@@ -361,17 +366,9 @@ impl Leading<'_> {
             (_, JobStatus::Completed) | (None, _) => Outcome::Done,
             (Some(failure), _) => Outcome::Refused { code: failure.code.clone() },
         };
-        let deed = Deed {
-            operation: Uuid::new_v4(),
-            time: rfc3339(self.runner.clock.unix()),
-            request_id: self.spec().request_id.clone(),
-            actor: Actor::gateway("batch"),
-            action: "Scoregate.Gateway/jobs/end".to_owned(),
-            scope: self.context.id.clone(),
-            decided_by: None,
-            client_address: None,
-            outcome,
-        };
+        let (request, time) = (&self.spec().request_id, rfc3339(self.runner.clock.unix()));
+        let deed = Deed::of_gateway("batch", "Scoregate.Gateway/jobs/end", request, time);
+        let deed = Deed { scope: self.context.id.clone(), outcome, ..deed };
         if let Err(error) = self.runner.audit.commit(Batch { changes: Vec::new(), deed }).await {
             self.runner.metrics.audit_failures.inc();
             warn!(job = %self.spec().name, %error, "a job's end could not be recorded");

@@ -48,6 +48,8 @@ pub(super) struct Opened {
     pub(super) output: Output,
     pub(super) caller: Arc<Caller>,
     pub(super) rights: Vec<Right>,
+    /// Those of them that are needed to write the output.
+    pub(super) output_rights: Vec<Right>,
 }
 
 /// Why a job cannot be opened.
@@ -104,7 +106,8 @@ impl Context {
         let input = stores.input(&tools.opener, &places, tokens.as_ref())?;
         let output = stores.output(&tools.opener, &places, spec, tokens.as_ref())?;
         let caller = authority::caller(&spec.owner);
-        Ok(Opened { input, output, caller, rights: places.rights() })
+        let (rights, output_rights) = (places.rights(), places.output_rights());
+        Ok(Opened { input, output, caller, rights, output_rights })
     }
 }
 
@@ -161,7 +164,6 @@ pub(super) async fn score(mini_batch: MiniBatch) {
         // Not taken up again at once, to be given up again.
         tokio::time::sleep(PAUSE_MOST / 5).await;
     }
-    runner.wake.notify_one();
 }
 
 impl MiniBatch {

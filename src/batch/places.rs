@@ -50,7 +50,7 @@ impl Places {
         };
         let (input, output) = (parse("inputData", input)?, parse("outputData", output)?);
         let workspace = workspace.scope()?;
-        let endpoint = workspace.child("batchEndpoints", &endpoint.to_string());
+        let endpoint = workspace.batch_endpoint(endpoint);
         let deployment = endpoint.deployment(deployment);
         Ok(Places { workspace, endpoint, deployment, input, output })
     }
@@ -63,7 +63,7 @@ impl Places {
 
     fn store(&self, location: &Location) -> Option<Scope> {
         match location {
-            Location::Store { name, .. } => Some(self.workspace.child("datastores", &name.to_string())),
+            Location::Store { name, .. } => Some(self.workspace.datastore(name)),
             Location::Https(_) => None,
         }
     }
@@ -78,6 +78,14 @@ impl Places {
             input: input.as_ref(),
             output: output.as_ref().unwrap_or(&self.workspace),
         })
+    }
+
+    /// The rights at the output's store.
+    pub(super) fn output_rights(&self) -> Vec<Right> {
+        let at = self.store(&self.output);
+        let mut rights = self.rights();
+        rights.retain(|right| Some(&right.scope) == at.as_ref());
+        rights
     }
 
     /// The stores of input and output, as they are now.

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
@@ -76,9 +77,27 @@ struct Held {
     lost: CancellationToken,
 }
 
+/// A mini-batch is held here until this is dropped, however its work ends.
+struct Hold {
+    runner: Arc<Runner>,
+    key: (Scope, u64),
+    attempt: u32,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.runner.metrics.batch_active.dec();
+        let mut held = self.runner.held.lock();
+        // A later try of it may be held here by now.
+        if held.get(&self.key).is_some_and(|held| held.claim.attempt == self.attempt) {
+            held.remove(&self.key);
+        }
+    }
+}
+
 /// What a runner works with for as long as the gateway lives.
 #[derive(Debug)]
-pub struct Grounds {
+pub struct Parts {
     /// Where jobs are kept.
     pub jobs: Arc<dyn JobStore>,
     /// Where deeds are recorded.
@@ -97,8 +116,8 @@ pub struct Grounds {
 
 impl Runner {
     /// A runner that does nothing yet.
-    pub fn new(grounds: Grounds, tools: Tools) -> Arc<Runner> {
-        let Grounds { jobs, audit, snapshot, vault, clock, metrics, wake } = grounds;
+    pub fn new(parts: Parts, tools: Tools) -> Arc<Runner> {
+        let Parts { jobs, audit, snapshot, vault, clock, metrics, wake } = parts;
         Arc::new(Runner {
             holder: Uuid::new_v4().to_string(),
             jobs,
@@ -140,7 +159,7 @@ impl Runner {
     /// Works until it is stopped, and gives up what it holds then.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let (mut leads, mut work) = (JoinSet::new(), JoinSet::new());
-        let mut beat = tokio::time::interval(self.beat());
+        let mut due = Instant::now();
         loop {
             let round = async {
                 self.take_leads(&mut leads, &stop).await?;
@@ -154,7 +173,8 @@ impl Runner {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 Some(_) = work.join_next() => {}
-                _ = beat.tick() => {
+                () = tokio::time::sleep_until(due) => {
+                    due = Instant::now() + self.beat();
                     self.keep_claims().await;
                     self.say_present(self.until()).await;
                 }
@@ -162,15 +182,15 @@ impl Runner {
             while leads.try_join_next().is_some() {}
             while work.try_join_next().is_some() {}
         }
-        // The leads end by themselves; what is in the middle of a mini-batch is dropped and given up.
-        work.shutdown().await;
-        while leads.join_next().await.is_some() {}
+        // What is in the middle of a mini-batch is dropped and given up; the leads end by themselves.
         let held: Vec<Claim> = self.held.lock().drain().map(|(_, held)| held.claim).collect();
+        work.shutdown().await;
         for claim in held {
             // Whoever takes it up waits until the lease ends, if this fails.
             let _ = self.jobs.settle(&claim, &Outcome::GivenUp).await;
         }
         self.say_present(0).await;
+        while leads.join_next().await.is_some() {}
     }
 
     /// Says that this gateway carries out jobs, and learns how many do.
@@ -198,14 +218,16 @@ impl Runner {
     async fn take_work(self: &Arc<Self>, work: &mut JoinSet<()>) -> Result<(), StoreError> {
         let most = self.tools().limits.batch_mini_batches;
         let running = self.jobs.running(RUNNING).await?;
-        let ids: Vec<Scope> = running.iter().filter_map(|job| job.spec.scope().ok()).collect();
-        self.contexts.lock().retain(|id, _| ids.contains(id));
-        if ids.len() < RUNNING as usize {
+        let all = running.len() < RUNNING as usize;
+        let with_id = |job: KeptJob| job.spec.scope().ok().map(|id| (job, id));
+        let mut open: Vec<(KeptJob, Scope)> = running.into_iter().filter_map(with_id).collect();
+        let runs = |id: &Scope| open.iter().any(|(_, running)| running == id);
+        self.contexts.lock().retain(|id, _| runs(id));
+        if all {
             // What a job has no use for any more is broken off.
             let held = self.held.lock();
-            held.values().filter(|held| !ids.contains(&held.claim.job)).for_each(|held| held.lost.cancel());
+            held.values().filter(|held| !runs(&held.claim.job)).for_each(|held| held.lost.cancel());
         }
-        let mut open: Vec<(KeptJob, Scope)> = running.into_iter().zip(ids).collect();
         while work.len() < most && !open.is_empty() {
             let mut still = Vec::with_capacity(open.len());
             for (job, id) in open {
@@ -244,17 +266,18 @@ impl Runner {
             .clone();
         let key = (id.clone(), claim.index);
         let lost = CancellationToken::new();
-        self.held.lock().insert(key.clone(), Held { claim: claim.clone(), lost: lost.clone() });
-        let runner = self.clone();
+        let held = Held { claim: claim.clone(), lost: lost.clone() };
+        if let Some(former) = self.held.lock().insert(key.clone(), held) {
+            former.lost.cancel();
+        }
+        self.metrics.batch_active.inc();
+        let hold = Hold { runner: self.clone(), key, attempt: claim.attempt };
         work.spawn(async move {
-            runner.metrics.batch_active.inc();
-            let mini_batch = MiniBatch { runner: runner.clone(), context, claim };
+            let mini_batch = MiniBatch { runner: hold.runner.clone(), context, claim };
             tokio::select! {
                 () = lost.cancelled() => {}
                 () = mini_batch::score(mini_batch) => {}
             }
-            runner.held.lock().remove(&key);
-            runner.metrics.batch_active.dec();
         });
     }
 

@@ -6,6 +6,7 @@ use super::authorize::Permit;
 use crate::identity::caller::{Caller, Groups};
 use crate::identity::directory::Directory;
 use crate::model::job::Grounds;
+use crate::rbac::Policy;
 use crate::rbac::job::{Missing, Right};
 use crate::routing::{EndpointRoute, Snapshot};
 use crate::telemetry::metrics::Metrics;
@@ -39,7 +40,19 @@ impl JobGate {
         caller: &Arc<Caller>,
         rights: &[Right],
     ) -> Result<(Permit, Vec<Grounds>), Lacking> {
-        let policy = &snapshot.policy;
+        let grounds = self.judge(&snapshot.policy, caller, rights).await?;
+        Ok((Permit::of_job(endpoint, caller), grounds))
+    }
+
+    /// Judges some of the rights of a job, or of somebody who looks at one, all in one decision.
+    ///
+    /// Waits only for the directory; dropping the future has no effect.
+    pub async fn judge(
+        &self,
+        policy: &Policy,
+        caller: &Caller,
+        rights: &[Right],
+    ) -> Result<Vec<Grounds>, Lacking> {
         let direct = policy.grounds(caller.principals(None), rights);
         let settled = match (&caller.groups, &direct) {
             (Groups::Known(_), _) => true,
@@ -60,6 +73,6 @@ impl JobGate {
             Err(_) => "not_granted",
         };
         self.metrics.decisions.with_label_values(&[word]).inc();
-        judged.map(|grounds| (Permit::of_job(endpoint, caller), grounds)).map_err(Lacking::Rights)
+        judged.map_err(Lacking::Rights)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use uuid::Uuid;
 
+use crate::model::audit::Actor;
 use crate::model::role::PrincipalId;
 use crate::rbac::Principals;
 
@@ -85,6 +86,16 @@ impl CallerHeaders {
 }
 
 impl Caller {
+    /// Who the audit says it was.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            object_id: Some(self.object_id),
+            kind: self.kind.as_str().to_owned(),
+            tenant: self.tenant,
+            app_id: self.app_id.clone(),
+        }
+    }
+
     /// The caller and its groups for a decision; `looked_up` are the groups that the directory gave.
     pub fn principals<'a>(&'a self, looked_up: Option<&'a Arc<[PrincipalId]>>) -> Principals<'a> {
         let groups = match (&self.groups, looked_up) {

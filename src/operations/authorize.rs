@@ -34,12 +34,7 @@ impl Asker {
 
     /// Who the audit says it was.
     pub fn actor(&self) -> Actor {
-        Actor {
-            object_id: Some(self.caller.object_id),
-            kind: self.caller.kind.as_str().to_owned(),
-            tenant: self.caller.tenant,
-            app_id: self.caller.app_id.clone(),
-        }
+        self.caller.actor()
     }
 }
 

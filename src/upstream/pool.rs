@@ -83,7 +83,8 @@ pub(super) enum Failed {
 impl Pool {
     pub(super) fn new(connector: Connector, version: HttpVersion, bounds: Bounds, workers: usize) -> Pool {
         let shard = || Arc::new(Shard { idle: Mutex::default(), shared: Mutex::default() });
-        Pool { connector, version, bounds, shards: (0..workers.max(1)).map(|_| shard()).collect() }
+        // One more than workers, for threads that serve no clients.
+        Pool { connector, version, bounds, shards: (0..=workers.max(1)).map(|_| shard()).collect() }
     }
 
     fn shard(&self, worker: usize) -> Option<&Arc<Shard>> {

@@ -208,7 +208,11 @@ pub fn failure(job: &Value) -> &str {
 
 /// The output of a job in the default store, as text.
 pub fn output(directory: &Path, job: &Value) -> String {
+    written(directory, job).unwrap_or_else(|| panic!("no output of {job}"))
+}
+
+/// The same, if there is one.
+pub fn written(directory: &Path, job: &Value) -> Option<String> {
     let name = job["name"].as_str().unwrap();
-    let file = store_of(directory).join(format!("azureml/{name}/score/predictions.csv"));
-    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    std::fs::read_to_string(store_of(directory).join(format!("azureml/{name}/score/predictions.csv"))).ok()
 }
