@@ -12,6 +12,7 @@ mod manifest;
 mod mini_batch;
 mod places;
 mod runner;
+mod secrets;
 mod tokens;
 
 pub use desk::Desk;

@@ -42,7 +42,8 @@ fn of_access(input: &mut Input<'_>) {
     let (mut head, ()) = request.into_parts();
     head.headers.extend(agent.clone().map(|agent| (http::header::USER_AGENT, agent)));
     let id = value(input).unwrap_or(HeaderValue::from_static("-"));
-    let mut record = Record::begin(SINK.clone(), [127, 0, 0, 1].into(), id, &head);
+    let mut record = Record::begin(SINK.clone(), [127, 0, 0, 1].into(), &head);
+    record.request_id = id;
     record.client_request_id = value(input);
     record.deployment = value(input);
     record.status = StatusCode::from_u16(u16::from(input.byte()) * 4).ok();

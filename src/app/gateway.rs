@@ -139,12 +139,14 @@ impl Gateway {
         self.base.health.set("data plane", Part::Failing("draining".to_owned()));
         let End { drain, cut } = &self.base.end;
         drain.cancel();
-        self.batch_plane.stop().await;
-        let ended = async {
+        let serving = async {
             for ended in self.ended {
                 // An error means that the thread is gone, which is what is waited for.
                 let _ = ended.await;
             }
+        };
+        let ended = async {
+            tokio::join!(self.batch_plane.stop(), serving);
             self.base.tasks.stop().await;
         };
         let mut ended = std::pin::pin!(ended);

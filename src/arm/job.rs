@@ -73,8 +73,8 @@ pub fn of_endpoint(spec: &JobSpec, state: &JobState) -> Result<Value, ScopeError
             "description": spec.description,
             "status": state.status.as_str(),
             "provisioningState": provisioning,
-            "inputData": one(&spec.input.name, json!({"jobInputType": kind(&spec.input), "uri": spec.input.place()})),
-            "outputData": one(output_name(&spec.output), json!({"jobOutputType": OUTPUT_TYPE, "uri": spec.output.place()})),
+            "inputData": one(&spec.input.name, json!({"jobInputType": kind(&spec.input), "uri": spec.input.uri})),
+            "outputData": one(output_name(&spec.output), json!({"jobOutputType": OUTPUT_TYPE, "uri": spec.output.uri})),
             "outputFileName": settings.output_file_name,
             "outputAction": action,
             "compute": {"instanceCount": settings.instance_count},
@@ -99,7 +99,7 @@ pub fn of_endpoint(spec: &JobSpec, state: &JobState) -> Result<Value, ScopeError
 /// A job as its workspace shows it. `azure-ai-ml` reads the kind `Pipeline` alone.
 pub fn of_workspace(spec: &JobSpec, state: &JobState, control: &str) -> Result<Value, ScopeError> {
     let id = spec.scope()?;
-    let uri = state.output.as_deref().unwrap_or(spec.output.place());
+    let uri = state.output.as_deref().unwrap_or(&spec.output.uri);
     let (input, output) = (&spec.input, output_name(&spec.output));
     let words = |data: &Data| if data.kind == DataKind::UriFile { "uri_file" } else { "uri_folder" };
     Ok(json!({
@@ -115,7 +115,7 @@ pub fn of_workspace(spec: &JobSpec, state: &JobState, control: &str) -> Result<V
             "isArchived": false,
             "tags": spec.tags,
             "properties": spec.properties,
-            "inputs": one(&input.name, json!({"jobInputType": words(input), "uri": input.place(), "mode": "ReadOnlyMount"})),
+            "inputs": one(&input.name, json!({"jobInputType": words(input), "uri": input.uri, "mode": "ReadOnlyMount"})),
             "outputs": one(output, json!({"jobOutputType": "uri_file", "uri": uri, "mode": "ReadWriteMount"})),
             "jobs": {},
             "settings": null,

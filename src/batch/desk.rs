@@ -7,9 +7,11 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::Notify;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::authority;
 use super::places::{PlaceError, Places};
+use super::secrets::Secrets;
 use super::tokens::{OwnerTokens, Refused};
 use crate::arm::envelope::{ErrorBody, ErrorDetail};
 use crate::arm::invocation::{self, Invocation};
@@ -20,7 +22,7 @@ use crate::forms::{Reading, parse_json};
 use crate::gate::failures::Failures;
 use crate::gate::jobs::{JobGate, Lacking};
 use crate::identity::on_behalf_of::{ObtainError, OnBehalfOf};
-use crate::identity::vault::Vault;
+use crate::identity::vault::{Vault, VaultError};
 use crate::model::audit::{Deed, Outcome};
 use crate::model::batch::BatchSettings;
 use crate::model::datastore::DEFAULT_STORE;
@@ -117,6 +119,13 @@ impl From<PlaceError> for Refusal {
             }
             PlaceError::Name(error) => Refusal::bad("BadArgument", "", error.to_string()),
         }
+    }
+}
+
+impl From<VaultError> for Refusal {
+    fn from(error: VaultError) -> Refusal {
+        tracing::error!(%error, "a job was refused because nothing can be sealed to it");
+        Refusal::unavailable("InternalServerError", "the job could not be kept; try again")
     }
 }
 
@@ -273,6 +282,7 @@ impl Desk {
         let (deployment, settings) =
             found(route, batch, &deployment).ok_or_else(|| no_deployment(deployment.key()))?;
         let settings = asked.overrides.clone().on(&settings);
+        let ((input, query), (output, _)) = (asked.input.part_query(), output.part_query());
         let spec = JobSpec {
             name,
             workspace: workspace.clone(),
@@ -282,7 +292,7 @@ impl Desk {
             description: asked.description,
             tags: asked.tags,
             properties: asked.properties,
-            input: asked.input,
+            input,
             output,
             settings,
             owner: authority::owner(&call.caller),
@@ -291,7 +301,7 @@ impl Desk {
             request_id: call.request_id.clone(),
             created: self.clock.unix_millis(),
         };
-        self.keep(call, spec, &places, repeated).await
+        self.keep(call, spec, (&places, query), repeated).await
     }
 
     /// Keeps a job that may be.
@@ -299,7 +309,7 @@ impl Desk {
         &self,
         call: &JobCall,
         spec: JobSpec,
-        places: &Places,
+        (places, query): (&Places, Option<String>),
         repeated: Option<&str>,
     ) -> Result<JobAnswer, Refusal> {
         let stores = places.stores(&call.snapshot);
@@ -316,11 +326,9 @@ impl Desk {
             let message = "as many jobs as there may be have not ended yet; try again later";
             return Err(Refusal::too_many(message, 30));
         }
-        let sealed = match (stores.needs_owner(), &self.on_behalf) {
+        let refresh = match (stores.needs_owner(), &self.on_behalf) {
             (None, _) => None,
-            (Some(_), Some(on_behalf)) => {
-                Some(OwnerTokens::obtain(on_behalf, &self.vault, &id, &call.token).await?)
-            }
+            (Some(_), Some(on_behalf)) => Some(OwnerTokens::obtain(on_behalf, &call.token).await?),
             (Some(store), None) => {
                 let message = format!(
                     "data store `{store}` has no credential and the gateway no `identity.on_behalf_of` to reach it as the caller; \
@@ -329,6 +337,8 @@ impl Desk {
                 return Err(Refusal::bad("DatastoreWithoutCredential", "properties.inputData", message));
             }
         };
+        let secrets = Secrets { query: query.map(Zeroizing::new), refresh };
+        let sealed = secrets.seal(&self.vault, &id)?;
         let job = KeptJob { spec, state: JobState::accepted(), cancel: false, sealed };
         match self.jobs.submit(&job, repeated).await? {
             Submitted::New(kept) => {

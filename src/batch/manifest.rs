@@ -38,7 +38,7 @@ pub(super) fn signed(
         "revision": spec.revision,
         "created": time(spec.created),
         "started": state.started.map(time),
-        "input": spec.input.place(),
+        "input": spec.input.uri,
         "miniBatches": { "planned": counts.mini_batches, "done": counts.done, "failed": counts.failed },
         "files": counts.files,
         "failures": counts.failures,

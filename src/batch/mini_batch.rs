@@ -12,6 +12,7 @@ use tracing::{debug, info};
 use super::authority;
 use super::places::{PlaceError, Places};
 use super::runner::Runner;
+use super::secrets::Secrets;
 use super::tokens::OwnerTokens;
 use crate::artifacts::{ArtifactError, Input, Output, Packed, Packing, PartWriter, predictions};
 use crate::gate::authorize::Permit;
@@ -92,14 +93,13 @@ impl Context {
 
     fn opened_now(&self, runner: &Runner) -> Result<Opened, OpenError> {
         let (spec, tools) = (&self.job.spec, runner.tools());
-        let places = Places::of_job(spec)?;
+        let Secrets { query, refresh } = Secrets::open(&runner.vault, &self.id, self.job.sealed.as_deref())?;
+        let places = Places::of_job(spec, query.as_ref().map(|query| query.as_str()))?;
         let stores = places.stores(&runner.snapshot.load());
-        let tokens = match (stores.needs_owner(), &tools.on_behalf, &self.job.sealed) {
+        let tokens = match (stores.needs_owner(), &tools.on_behalf, refresh) {
             (None, ..) => None,
-            (Some(_), Some(on_behalf), Some(sealed)) => {
-                let (on_behalf, clock) = (on_behalf.clone(), runner.clock.clone());
-                let tokens = OwnerTokens::open(on_behalf, &runner.vault, clock, (&self.id, sealed))?;
-                Some(Arc::new(tokens))
+            (Some(_), Some(on_behalf), Some(refresh)) => {
+                Some(Arc::new(OwnerTokens::new(on_behalf.clone(), runner.clock.clone(), refresh)))
             }
             (Some(store), ..) => return Err(OpenError::NoToken(store.to_string())),
         };

@@ -55,10 +55,11 @@ impl Places {
         Ok(Places { workspace, endpoint, deployment, input, output })
     }
 
-    /// Those of a job that is kept.
-    pub(super) fn of_job(spec: &JobSpec) -> Result<Places, PlaceError> {
-        let uris = (spec.input.uri.as_str(), spec.output.uri.as_str());
-        Places::of(&spec.workspace, &spec.endpoint, &spec.deployment, uris)
+    /// Those of a job that is kept, and the query of its input's address.
+    pub(super) fn of_job(spec: &JobSpec, query: Option<&str>) -> Result<Places, PlaceError> {
+        let input = &spec.input.uri;
+        let input = query.map_or_else(|| input.clone(), |query| format!("{input}?{query}"));
+        Places::of(&spec.workspace, &spec.endpoint, &spec.deployment, (&input, &spec.output.uri))
     }
 
     fn store(&self, location: &Location) -> Option<Scope> {

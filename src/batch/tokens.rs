@@ -9,8 +9,6 @@ use zeroize::Zeroizing;
 use crate::artifacts::StorageTokens;
 use crate::clock::Clock;
 use crate::identity::on_behalf_of::{ObtainError, OnBehalfOf};
-use crate::identity::vault::{Vault, VaultError};
-use crate::model::scope::Scope;
 
 /// Seconds before its end at which an access token is replaced.
 const EARLY: i64 = 120;
@@ -29,32 +27,19 @@ impl std::fmt::Debug for OwnerTokens {
     }
 }
 
-fn context(job: &Scope) -> String {
-    format!("refresh token of {}", job.key())
-}
-
 impl OwnerTokens {
-    /// Exchanges a caller's token for what is sealed to his job.
-    pub(super) async fn obtain(
-        on_behalf: &OnBehalfOf,
-        vault: &Vault,
-        job: &Scope,
-        token: &str,
-    ) -> Result<String, Refused> {
-        let tokens = on_behalf.exchange(token).await?;
-        let refresh = tokens.refresh.ok_or(Refused::NoRefresh)?;
-        Ok(vault.seal(&refresh, &context(job))?)
+    /// Exchanges a caller's token for what his job's data can be reached with later.
+    pub(super) async fn obtain(on_behalf: &OnBehalfOf, token: &str) -> Result<Zeroizing<String>, Refused> {
+        on_behalf.exchange(token).await?.refresh.ok_or(Refused::NoRefresh)
     }
 
-    /// Opens what is sealed to a job.
-    pub(super) fn open(
+    /// Tokens by what was exchanged.
+    pub(super) fn new(
         on_behalf: Arc<OnBehalfOf>,
-        vault: &Vault,
         clock: Arc<dyn Clock>,
-        (job, sealed): (&Scope, &str),
-    ) -> Result<OwnerTokens, VaultError> {
-        let refresh = vault.unseal(sealed, &context(job))?;
-        Ok(OwnerTokens { on_behalf, clock, refresh, current: Mutex::default() })
+        refresh: Zeroizing<String>,
+    ) -> OwnerTokens {
+        OwnerTokens { on_behalf, clock, refresh, current: Mutex::default() }
     }
 }
 
@@ -67,9 +52,6 @@ pub(super) enum Refused {
     /// It gave one that ends before the job.
     #[error("the authority gave no refresh token; the application needs offline_access")]
     NoRefresh,
-    /// The vault failed.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
 }
 
 #[async_trait]

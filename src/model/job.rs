@@ -75,8 +75,6 @@ pub enum JobStatus {
     Running,
     /// Its output is being put together.
     Finalizing,
-    /// It is being stopped.
-    CancelRequested,
     /// Done.
     Completed,
     /// Ended without success.
@@ -93,7 +91,6 @@ impl JobStatus {
             JobStatus::Preparing => "Preparing",
             JobStatus::Running => "Running",
             JobStatus::Finalizing => "Finalizing",
-            JobStatus::CancelRequested => "CancelRequested",
             JobStatus::Completed => "Completed",
             JobStatus::Failed => "Failed",
             JobStatus::Canceled => "Canceled",
@@ -123,14 +120,20 @@ pub struct Data {
     pub name: String,
     /// A file or a folder.
     pub kind: DataKind,
-    /// `https://…`, `azureml://datastores/{name}/paths/{path}`, or a store's resource id with `/paths/{path}`.
+    /// `https://…`, `azureml://datastores/{name}/paths/{path}`, or a store's resource id with `/paths/{path}`; of a job
+    /// that is kept without its query.
     pub uri: String,
 }
 
 impl Data {
-    /// Where it is, without the query: what signs a URL is shown to nobody.
-    pub fn place(&self) -> &str {
-        self.uri.split('?').next().unwrap_or_default()
+    /// Parts it from its query: what signs an address is sealed, and never kept or shown beside it.
+    #[must_use]
+    pub fn part_query(mut self) -> (Data, Option<String>) {
+        let query = self.uri.split_once('?').map(|(_, query)| query.to_owned());
+        if let Some(query) = &query {
+            self.uri.truncate(self.uri.len() - query.len() - 1);
+        }
+        (self, query)
     }
 }
 
@@ -293,9 +296,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_signs_a_url_is_not_part_of_where_it_is() {
-        let data = |uri: &str| Data { name: String::new(), kind: DataKind::UriFile, uri: uri.to_owned() };
-        assert_eq!(data("https://a.example/c/f.csv?sv=1&sig=s").place(), "https://a.example/c/f.csv");
-        assert_eq!(data("azureml://datastores/d/paths/x").place(), "azureml://datastores/d/paths/x");
+    fn what_signs_a_url_is_parted_from_where_it_is() {
+        let part = |uri: &str| {
+            let data = Data { name: String::new(), kind: DataKind::UriFile, uri: uri.to_owned() };
+            let (data, query) = data.part_query();
+            (data.uri, query)
+        };
+        let signed = part("https://a.example/c/f.csv?sv=1&sig=s?");
+        assert_eq!(signed, ("https://a.example/c/f.csv".to_owned(), Some("sv=1&sig=s?".to_owned())));
+        let plain = "azureml://datastores/d/paths/x";
+        assert_eq!(part(plain), (plain.to_owned(), None));
     }
 }

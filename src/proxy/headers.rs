@@ -323,6 +323,9 @@ pub fn towards_client(headers: &mut HeaderMap) {
     {
         headers.remove(name);
     }
+    for name in SAID {
+        headers.remove(name);
+    }
 }
 
 /// What of an answer only the gateway may say.
@@ -333,9 +336,6 @@ const SAID: [HeaderName; 6] =
 pub(super) fn trailers_towards_client(trailers: &mut HeaderMap) {
     towards_client(trailers);
     trailers.remove(CONTENT_LENGTH);
-    for name in SAID {
-        trailers.remove(name);
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
-use uuid::Builder;
 
 use super::cors::Sharing;
 use super::headers::{About, DEPLOYMENT, client_request_id, towards_instance, upgrade};
@@ -129,10 +128,8 @@ impl Service for Pipeline {
     async fn answer(self: &Arc<Self>, conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Self::Body> {
         let violation = conn.begin();
         let (head, body) = request.into_parts();
-        let request_id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string();
-        let request_id = HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("-"));
         let client = client_address(&head, conn, &self.rules.trusted_proxies);
-        let mut record = Box::new(Record::begin(self.sink.clone(), client, request_id, &head));
+        let mut record = Box::new(Record::begin(self.sink.clone(), client, &head));
         // If the request never gets an answer, the note ends here.
         let note = conn.limit(self.rules.request_total);
         let mut manner = Manner::of(&head.headers);

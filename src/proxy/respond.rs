@@ -115,9 +115,6 @@ pub(super) fn answer(
     let status = head.status;
     record.model_status = Some(status);
     towards_client(&mut head.headers);
-    // Whose word an error is, only the gateway says.
-    head.headers.remove(ERROR_STATUS);
-    head.headers.remove(ERROR_REASON);
     let failed = match errors {
         ModelErrors::Passthrough => status.is_client_error() || status.is_server_error(),
         ModelErrors::FailedDependency => status != StatusCode::OK,

@@ -11,7 +11,6 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
-use uuid::Builder;
 
 use super::dispatch;
 use super::headers::{About, towards_instance};
@@ -64,9 +63,7 @@ impl Pipeline {
         head.headers.insert(CONTENT_TYPE, content_type);
         head.headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let request_id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string();
-        let request_id = HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("-"));
-        let mut record = Record::begin(self.sink.clone(), here, request_id, &head);
+        let mut record = Record::begin(self.sink.clone(), here, &head);
         record.client_request_id = Some(name);
         record.caller = permit.caller().cloned();
         record.endpoint = Some(permit.endpoint().facts.clone());

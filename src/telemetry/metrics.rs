@@ -59,7 +59,7 @@ families! {
     mirror_compared: IntCounterVec = "scoregate_mirror_compared_total", "Copies that were answered, by how the answer compares with the live one.", ["endpoint", "deployment", "result"];
     mirror_time: HistogramVec = "scoregate_mirror_response_seconds", "From a whole request's being sent until its response began, live and shadow, for the same requests.", ["endpoint", "deployment", "side"] => SECONDS;
     refusals: IntCounterVec = "scoregate_refusals_total", "Requests that the gateway answered itself.", ["reason"];
-    decisions: IntCounterVec = "scoregate_authorization_decisions_total", "Decisions about the right to score.", ["decision"];
+    decisions: IntCounterVec = "scoregate_authorization_decisions_total", "Decisions about the right to score, or to have a job go on.", ["decision"];
     jwks_age: IntGaugeVec = "scoregate_jwks_age_seconds", "Time since an issuer's keys were last fetched; -1 if never.", ["issuer"];
     jwks_suppressed: IntGaugeVec = "scoregate_security_jwks_refresh_suppressed", "Refreshes for unknown key ids that were not made.", ["issuer", "reason"];
     snapshot_revision: IntGauge = "scoregate_snapshot_revision", "Revision of the resources in force.";

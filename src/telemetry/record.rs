@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use uuid::Builder;
 
 use super::access_log::{AccessLog, Line};
 use super::metrics::{DeploymentMetrics, Metrics};
@@ -97,13 +98,11 @@ impl Record {
         self.sink.metrics.upstream_protocol.with_label_values(&["body"]).inc();
     }
 
-    /// Begins a record.
-    pub fn begin(
-        sink: Arc<Sink>,
-        peer: IpAddr,
-        request_id: HeaderValue,
-        head: &http::request::Parts,
-    ) -> Record {
+    /// Begins a record, and gives the request its id.
+    pub fn begin(sink: Arc<Sink>, peer: IpAddr, head: &http::request::Parts) -> Record {
+        // Unique, not secret.
+        let request_id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string();
+        let request_id = HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("-"));
         Record {
             sink,
             started: Instant::now(),

@@ -1,13 +1,16 @@
 //! A job's life: accepted, scored, put together, shown, stopped.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::support::batch::{
-    Caller, Held, adder, body, failure, numbers, output, resources, status, store_of,
+    Caller, Held, adder, body, fails, failure, numbers, output, resources, status, store_of,
 };
-use crate::support::instance::Instance;
+use crate::support::instance::{Instance, Seen, ok};
 use crate::support::stand::{SUBSCRIPTION, object_id};
 use crate::support::{Plan, Stand, rest, until};
 
@@ -213,5 +216,65 @@ async fn a_batch_endpoint_takes_jobs_and_nothing_else() {
         stand.metric("scoregate_refusals_total{reason=\"not_for_scoring\"}").await > 0.0
     })
     .await;
+    stand.stop().await;
+}
+
+/// Every file below a directory.
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_signs_an_inputs_address_is_kept_sealed_and_only_while_the_job_runs() {
+    const SIGNATURE: &str = "sig=SECRET-of-the-address";
+    let model = Held::below(0).await;
+    let data = Instance::scripted(Arc::new(|seen: &Seen| {
+        let signed = seen.line().contains(SIGNATURE);
+        (if signed { ok("a,b,c\n1,2,x\n") } else { fails(403) }, false)
+    }))
+    .await;
+    let port = data.url.rsplit(':').next().unwrap();
+    let mut plan = Plan { resources: resources(&[&model.instance.url], ""), ..Plan::default() };
+    plan.grant("scientist", "AzureML Data Scientist", &format!("/subscriptions/{SUBSCRIPTION}"));
+    let rules = format!("{{ http_hosts: [localhost], address_ranges: [127.0.0.0/8], ports: [{port}] }}");
+    let stand = Stand::start(plan.set("batch", &rules).owned()).await;
+    let scientist = caller(&stand, "scientist");
+    let database = format!("sqlite://{}?mode=ro", stand.directory.path().join("store.db").display());
+    let database = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let sealed = async || {
+        let all = sqlx::query_scalar::<_, Option<String>>("SELECT sealed FROM jobs");
+        all.fetch_all(&database).await.unwrap()
+    };
+    let holds = |what: &str| {
+        let mut found = Vec::new();
+        files(stand.directory.path(), &mut found);
+        found.retain(|path| {
+            let bytes = std::fs::read(path).unwrap();
+            bytes.windows(what.len()).any(|window| window == what.as_bytes())
+        });
+        found
+    };
+
+    let address = format!("http://localhost:{port}/in.csv");
+    let more = json!({"name": "signed"});
+    let answer = scientist.submit(&format!("{address}?{SIGNATURE}"), more).await;
+    assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+    until("the model has a row", async || model.instance.count() == 1).await;
+    assert!(!holds("in.csv").is_empty(), "the job is kept");
+    assert_eq!(holds(SIGNATURE), [PathBuf::new(); 0]);
+    assert!(matches!(sealed().await.as_slice(), [Some(_)]));
+
+    model.answer_below(2);
+    let job = scientist.end("signed").await;
+    assert_eq!(
+        (status(&job), output(stand.directory.path(), &job).as_str()),
+        ("Completed", "in.csv,3.0\r\n")
+    );
+    assert_eq!(job["properties"]["inputData"]["data"]["uri"], json!(address));
+    assert_eq!(holds(SIGNATURE), [PathBuf::new(); 0]);
+    assert_eq!(sealed().await, [None]);
     stand.stop().await;
 }
