@@ -25,6 +25,6 @@ pub use form::OutputForm;
 pub use input::Input;
 pub use location::{Address, Location, LocationError};
 pub use opener::{Opener, StorageTokens};
-pub use output::{Assembled, Output, PartWriter};
+pub use output::{Assembled, Output, PartWriter, Written};
 pub use packing::{Packed, Packing};
 pub use predictions::{Prediction, PredictionError, predictions};

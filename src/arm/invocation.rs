@@ -181,9 +181,9 @@ fn member<'a>(fields: &'a Value, name: &str) -> Option<&'a Value> {
 
 fn uri(form: &Form<'_>, key: &'static str, name: &str, fields: &Value, member_name: &str) -> Option<String> {
     match member(fields, member_name).and_then(Value::as_str) {
-        Some(uri) if !uri.trim().is_empty() && uri.len() <= 4096 => Some(uri.trim().to_owned()),
+        Some(uri) if !uri.trim().is_empty() => Some(uri.trim().to_owned()),
         Some(_) => {
-            form.wrong(key, format!("`{name}.{member_name}` has 1 to 4096 characters"), None);
+            form.wrong(key, format!("`{name}.{member_name}` is empty"), None);
             None
         }
         None => {

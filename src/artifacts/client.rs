@@ -21,9 +21,6 @@ use super::error::ArtifactError;
 use crate::identity::fetch;
 use crate::settings::{Batch, Limits};
 
-/// The version of Azure Storage's API that takes a caller's token.
-const STORAGE_VERSION: &str = "2023-11-03";
-
 /// Leads from a name to addresses.
 #[async_trait]
 pub trait Lookup: Send + Sync + fmt::Debug {
@@ -50,8 +47,7 @@ pub(super) struct Client {
     http: reqwest::Client,
 }
 
-/// One answer of a host, with what was asked for.
-#[derive(Debug)]
+/// What is asked of a host. Has no `Debug`: the query of an address may be a signature.
 pub(super) struct Ask<'a> {
     /// The address.
     pub url: &'a Url,
@@ -59,8 +55,6 @@ pub(super) struct Ask<'a> {
     pub store: Option<&'a str>,
     /// The name that errors use.
     pub place: &'a str,
-    /// A caller's token for Azure Storage.
-    pub bearer: Option<&'a str>,
     /// A part of it.
     pub range: Option<Range<u64>>,
 }
@@ -74,21 +68,13 @@ impl Client {
     ) -> Result<Client, fetch::FetchError> {
         let rules = Arc::new(EgressRules::new(settings));
         let judging = Judging { rules: rules.clone(), denied: denied.clone(), lookup };
-        // The client looks for a process-wide provider; the second gateway of a process finds it there.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(limits.batch_connect)
-            .read_timeout(limits.batch_idle)
-            .pool_idle_timeout(limits.batch_idle)
-            .user_agent(concat!("scoregate/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(judging);
-        if let Some(file) = &settings.ca_file {
-            builder = builder.tls_backend_preconfigured(fetch::client_config(file)?);
-        }
-        let http = builder.build().map_err(|error| fetch::FetchError::Roots(error.to_string()))?;
+        let http = fetch::http_client(settings.ca_file.as_deref(), |builder| {
+            builder
+                .connect_timeout(limits.batch_connect)
+                .read_timeout(limits.batch_idle)
+                .pool_idle_timeout(limits.batch_idle)
+                .dns_resolver(judging)
+        })?;
         Ok(Client { rules, denied, http })
     }
 
@@ -108,15 +94,6 @@ impl Client {
         if let Some(range) = &ask.range {
             let last = range.end.saturating_sub(1);
             request = request.header(header::RANGE, format!("bytes={}-{last}", range.start));
-        }
-        if let Some(token) = ask.bearer {
-            // It is judged here, once more, because a token that went elsewhere cannot be called back.
-            if !self.rules.may_have_token(ask.url) {
-                let why =
-                    "its host is not one that a caller's token is sent to (batch.token_hosts)".to_owned();
-                return Err(ArtifactError::Unauthorized { place: ask.place.to_owned(), why });
-            }
-            request = request.bearer_auth(token).header("x-ms-version", STORAGE_VERSION);
         }
         let answer = request
             .send()

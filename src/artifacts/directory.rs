@@ -182,23 +182,9 @@ impl ObjectStore for Directory {
 
     fn delete_stream(
         &self,
-        names: BoxStream<'static, object_store::Result<Name>>,
+        _: BoxStream<'static, object_store::Result<Name>>,
     ) -> BoxStream<'static, object_store::Result<Name>> {
-        let own = self.clone();
-        names
-            .then(move |name| {
-                let own = own.clone();
-                async move {
-                    let name = name?;
-                    let files = own.to_write(&name).await?;
-                    let one = stream::iter([Ok(name.clone())]).boxed();
-                    match files.delete_stream(one).next().await {
-                        Some(result) => result,
-                        None => Ok(name),
-                    }
-                }
-            })
-            .boxed()
+        stream::iter([Err(unused("delete_stream"))]).boxed()
     }
 
     fn list(&self, prefix: Option<&Name>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {

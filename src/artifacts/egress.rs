@@ -4,7 +4,7 @@
 //! is connected to; `client.rs` sees to both.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use reqwest::Url;
@@ -28,13 +28,16 @@ const BLOCKED: &[&str] = &[
     "224.0.0.0/4",
     "240.0.0.0/4",
     // Unspecified, loopback, and addresses compatible with IPv4.
-    "::/96", // Mapped, translated.
+    "::/96",
+    // Mapped, translated.
     "::ffff:0:0/96",
     "::ffff:0:0:0/96",
     "64:ff9b::/96",
-    "64:ff9b:1::/48", // Teredo, 6to4.
+    "64:ff9b:1::/48",
+    // Teredo, 6to4.
     "2001::/32",
-    "2002::/16", // Discard, unique local, link-local, site-local, multicast.
+    "2002::/16",
+    // Discard, unique local, link-local, site-local, multicast.
     "100::/64",
     "fc00::/7",
     "fe80::/10",
@@ -73,17 +76,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every one.
-    pub const ALL: [Reason; 7] = [
-        Reason::Scheme,
-        Reason::Userinfo,
-        Reason::Host,
-        Reason::Literal,
-        Reason::Port,
-        Reason::Address,
-        Reason::Redirect,
-    ];
-
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -175,12 +167,9 @@ impl EgressRules {
         if host.is_empty() || host.ends_with('.') || !(store == Some(host) || clear || listed(&self.https)) {
             return denied(Reason::Host);
         }
-        // Parsed by the one library that also connects, so that no notation of an address is overlooked.
-        let literal = match url.host() {
-            Some(url_host) => literal(&url_host.to_string()),
-            None => return denied(Reason::Host),
-        };
-        if literal.is_some_and(|address| !self.is_listed(address)) {
+        // The library that also connects has written every notation of an address the plain way.
+        let literal = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        if literal.is_ok_and(|address| !self.is_listed(address)) {
             return denied(Reason::Literal);
         }
         let usual = if clear { 80 } else { 443 };
@@ -204,15 +193,6 @@ impl EgressRules {
 
     fn is_listed(&self, address: IpAddr) -> bool {
         self.allowed.iter().any(|network| network.contains(&address))
-    }
-}
-
-/// A URL's host, if it is an address.
-fn literal(host: &str) -> Option<IpAddr> {
-    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    match inner {
-        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        None => host.parse().ok(),
     }
 }
 

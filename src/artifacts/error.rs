@@ -93,9 +93,6 @@ pub enum ArtifactError {
         /// What is wrong with it.
         why: String,
     },
-    /// Whoever names the parts could not.
-    #[error("the parts of the output are not known: {0}")]
-    Interrupted(String),
     /// An answer that nobody expected.
     #[error("`{place}` cannot be used: {why}")]
     Failed {
@@ -125,14 +122,13 @@ impl ArtifactError {
             ArtifactError::UnknownOutputForm(_) => "UnknownOutputForm",
             ArtifactError::OutputFull(_) => "OutputFull",
             ArtifactError::BrokenPart { .. } => "BrokenPart",
-            ArtifactError::Interrupted(_) => "Interrupted",
             ArtifactError::Failed { .. } => "StoreFailed",
         }
     }
 
     /// Whether the same may succeed a little later, without anybody doing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, ArtifactError::StoreUnreachable { .. } | ArtifactError::Interrupted(_))
+        matches!(self, ArtifactError::StoreUnreachable { .. })
     }
 
     /// What a data store's client says, about a file or folder.

@@ -15,7 +15,6 @@ use zeroize::Zeroizing;
 
 use super::client::{Client, Lookup, SystemLookup};
 use super::directory::Directory;
-use super::egress::EgressRules;
 use super::error::ArtifactError;
 use super::form::OutputForm;
 use super::input::Input;
@@ -23,6 +22,7 @@ use super::location::{Address, Location};
 use super::output::{Output, Target};
 use super::source::Source;
 use crate::identity::fetch::FetchError;
+use crate::identity::store_credential;
 use crate::identity::vault::Vault;
 use crate::model::datastore::{Credential, DEFAULT_STORE, Datastore, Place};
 use crate::model::job::JobName;
@@ -72,13 +72,8 @@ impl Opener {
         Ok(Opener { client, vault, limits: Arc::new(settings.limits.clone()), default_stores })
     }
 
-    /// The rules that it keeps.
-    pub fn rules(&self) -> &EgressRules {
-        self.client.rules()
-    }
-
     /// The input at a location. `store` is the data store that the location names, if there is a resource of that name;
-    /// `as_owner` is for a store without a credential, and for blobs by their address.
+    /// `as_owner` is for a store without a credential; what is named by its address is read as nobody.
     pub fn input(
         &self,
         at: &Location,
@@ -86,7 +81,7 @@ impl Opener {
         as_owner: Option<Arc<dyn StorageTokens>>,
     ) -> Result<Input, ArtifactError> {
         let (source, path) = match at {
-            Location::Https(address) => (self.file(address, as_owner)?, address.to_string()),
+            Location::Https(address) => (self.file(address)?, address.to_string()),
             Location::Store { workspace, name, path } => match store {
                 Some(store) if &store.name != name => {
                     return Err(ArtifactError::UnknownStore(name.to_string()));
@@ -150,16 +145,9 @@ impl Opener {
     }
 
     /// One file behind an address.
-    fn file(
-        &self,
-        address: &Address,
-        as_owner: Option<Arc<dyn StorageTokens>>,
-    ) -> Result<Source, ArtifactError> {
+    fn file(&self, address: &Address) -> Result<Source, ArtifactError> {
         self.client.judge(address.url(), None)?;
-        // Who signed the address needs no token, and a token goes to Azure alone.
-        let may = address.url().query().is_none() && self.rules().may_have_token(address.url());
-        let (client, address) = (self.client.clone(), address.clone());
-        Ok(Source::File { client, address, tokens: as_owner.filter(|_| may) })
+        Ok(Source::File { client: self.client.clone(), address: address.clone() })
     }
 
     fn below(&self, store: &str, base: &str) -> Result<Source, ArtifactError> {
@@ -216,7 +204,7 @@ impl Opener {
                     }
                     None => {
                         let tokens = as_owner.ok_or_else(|| no_credential(store))?;
-                        if !self.rules().may_have_token(&url) {
+                        if !self.client.rules().may_have_token(&url) {
                             return Err(bad(
                                 "it has no credential, and its host is not one that a caller's token is sent to \
                                  (batch.token_hosts); give it a credential",
@@ -278,9 +266,8 @@ impl Opener {
         let Some(sealed) = &store.credential else { return Ok(None) };
         let bad = |why: String| ArtifactError::BadStore { store: store.name.to_string(), why };
         let place = store.scope().map_err(|error| bad(error.to_string()))?;
-        let text = self.vault.unseal(&sealed.0, place.key()).map_err(|error| bad(error.to_string()))?;
-        let credential = serde_json::from_str(&text).ok();
-        credential.map(Some).ok_or_else(|| bad("its credential is not understood; set it again".to_owned()))
+        let credential = store_credential::open(&self.vault, &place, sealed);
+        credential.map(Some).map_err(|error| bad(error.to_string()))
     }
 }
 

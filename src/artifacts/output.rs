@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream::{Stream, StreamExt, TryStreamExt};
+use futures_util::stream::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
@@ -73,14 +73,20 @@ pub struct Assembled {
     pub sha256: String,
 }
 
+/// A part that is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The mini-batch that it is of.
+    pub index: u64,
+    /// The object.
+    pub object: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
 impl Output {
     pub(super) fn new(target: Target, fetches: usize) -> Output {
         Output { target: Arc::new(target), fetches }
-    }
-
-    /// The form of the file.
-    pub fn form(&self) -> OutputForm {
-        self.target.form
     }
 
     /// Where the file will be.
@@ -89,35 +95,28 @@ impl Output {
     }
 
     /// Begins a part. Nothing of it is there before [`finish`](PartWriter::finish).
-    pub fn part(&self, index: u64, attempt: u32) -> PartWriter {
+    pub fn part(&self, index: u64, attempt: u32) -> Result<PartWriter, ArtifactError> {
         let object = format!("{}/{index}.{attempt}", self.parts());
-        let writer = name(&object).map(|path| self.writer(path, PART_BUFFER));
-        PartWriter { form: self.target.form, object, writer: Some(writer), bytes: 0 }
+        let writer = Some(self.writer(name(&object)?, PART_BUFFER));
+        Ok(PartWriter { form: self.target.form, object, writer, bytes: 0 })
     }
 
     /// Puts the parts together, in the order of their mini-batches, and gives the file that they became. Parts that are
     /// not named stay out of it.
-    pub async fn assemble<E: fmt::Display>(
-        &self,
-        parts: impl Stream<Item = Result<(u64, String), E>> + Send,
-    ) -> Result<Assembled, ArtifactError> {
+    pub async fn assemble(&self, parts: &[Written]) -> Result<Assembled, ArtifactError> {
         let (file, prefix) = (self.path(&self.target.file), format!("{}/", self.parts()));
-        let mut last = None;
-        let objects = parts.map(|part| {
-            let (index, object) = part.map_err(|error| ArtifactError::Interrupted(error.to_string()))?;
-            let broken = |why: &str| ArtifactError::BrokenPart { place: object.clone(), why: why.to_owned() };
-            if last.is_some_and(|last| index <= last) {
-                return Err(broken("it does not come in the order of the mini-batches"));
-            }
-            last = Some(index);
-            // Whoever names the parts read it in a store of jobs; it is still no way to another object.
-            if !object.starts_with(&prefix) {
-                return Err(broken("it is not one of this job"));
-            }
-            Ok(object)
-        });
+        let broken = |place: &str, why: &str| {
+            Err(ArtifactError::BrokenPart { place: place.to_owned(), why: why.to_owned() })
+        };
+        // Whoever names the parts read it in a store of jobs; it is still no way to another object.
+        if let Some(alien) = parts.iter().find(|part| !part.object.starts_with(&prefix)) {
+            return broken(&alien.object, "it is not one of this job");
+        }
+        if !parts.is_sorted_by(|one, next| one.index < next.index) {
+            return broken(&prefix, "its parts do not come in the order of the mini-batches");
+        }
         let mut sink = assemble::Sink::new(self.writer(name(&file)?, FILE_BUFFER), &file, self.target.form)?;
-        let result = assemble::join(&self.target.objects, objects, self.fetches, &mut sink).await;
+        let result = assemble::join(&self.target.objects, parts, self.fetches, &mut sink).await;
         match result {
             Ok(()) => {
                 let (bytes, rows, sha256) = sink.finish().await?;
@@ -183,7 +182,8 @@ impl Output {
 pub struct PartWriter {
     form: OutputForm,
     object: String,
-    writer: Option<Result<BufWriter, ArtifactError>>,
+    /// There until it is finished.
+    writer: Option<BufWriter>,
     bytes: u64,
 }
 
@@ -200,9 +200,8 @@ impl PartWriter {
         self.form.write(file, predictions, &mut out);
         self.bytes += out.len() as u64;
         let failed = |error: object_store::Error| ArtifactError::of_store(&self.object, &error);
-        match self.writer.as_mut() {
-            Some(Ok(writer)) => writer.put(out.into()).await.map_err(failed),
-            Some(Err(error)) => Err(error.clone()),
+        match &mut self.writer {
+            Some(writer) => writer.put(out.into()).await.map_err(failed),
             None => Ok(()),
         }
     }
@@ -210,7 +209,7 @@ impl PartWriter {
     /// Writes it down for good: the object's name and its size in bytes.
     pub async fn finish(mut self) -> Result<(String, u64), ArtifactError> {
         if let Some(writer) = self.writer.take() {
-            end(writer?, &self.object).await?;
+            end(writer, &self.object).await?;
         }
         Ok((std::mem::take(&mut self.object), self.bytes))
     }
@@ -218,7 +217,7 @@ impl PartWriter {
 
 impl Drop for PartWriter {
     fn drop(&mut self) {
-        if let Some(Ok(mut writer)) = self.writer.take()
+        if let Some(mut writer) = self.writer.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(async move { writer.abort().await });

@@ -54,6 +54,26 @@ impl Table {
     pub fn wrong(&self, line: Option<u64>, row: Option<u64>, what: impl Into<String>) -> FileError {
         FileError::NotThatFormat { file: self.file.name.clone(), line, row, what: what.into() }
     }
+
+    /// Whether so many bytes of a file may have been read.
+    fn may_have(&self, read: u64) -> Result<(), FileError> {
+        let most = self.limits.batch_bytes as u64;
+        if read <= most {
+            return Ok(());
+        }
+        let (file, limit, remedy) = (self.file.name.clone(), "limits.batch_bytes", "split it");
+        Err(FileError::TooLarge { file, most, limit, remedy })
+    }
+
+    /// Whether the row in this line may have so many bytes.
+    fn row_may_have(&self, bytes: usize, line: impl FnOnce() -> u64) -> Result<(), FileError> {
+        let most = self.limits.batch_row_bytes;
+        if bytes <= most {
+            return Ok(());
+        }
+        let (file, line, limit) = (self.file.name.clone(), Some(line()), "limits.batch_row_bytes");
+        Err(FileError::RowTooLarge { file, line, row: None, most: most as u64, limit })
+    }
 }
 
 /// The rows of a file.

@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 use super::client::{Ask, Client};
 use super::error::ArtifactError;
 use super::location::Address;
-use super::opener::StorageTokens;
 
 /// A place that is read. Its `Debug` shows no credential.
 #[derive(Clone)]
@@ -22,12 +21,7 @@ pub(super) enum Source {
     /// A data store.
     Objects(Arc<dyn ObjectStore>),
     /// One file behind an address.
-    File {
-        client: Client,
-        address: Address,
-        /// Its reader's tokens, if they may be sent there.
-        tokens: Option<Arc<dyn StorageTokens>>,
-    },
+    File { client: Client, address: Address },
     /// Files below an address.
     Below { client: Client, base: Url },
 }
@@ -129,25 +123,15 @@ impl Source {
 
     async fn ask(&self, path: &str, range: Option<Range<u64>>) -> Result<reqwest::Response, ArtifactError> {
         match self {
-            Source::File { client, address, tokens } => {
-                let token = match tokens {
-                    Some(tokens) => Some(
-                        tokens
-                            .token()
-                            .await
-                            .map_err(|why| ArtifactError::Unauthorized { place: path.to_owned(), why })?,
-                    ),
-                    None => None,
-                };
-                let bearer = token.as_ref().map(|token| token.as_str());
-                client.get(Ask { url: address.url(), store: None, place: path, bearer, range }).await
+            Source::File { client, address } => {
+                client.get(Ask { url: address.url(), store: None, place: path, range }).await
             }
             Source::Below { client, base } => {
                 let mut url = base.clone();
                 if let Ok(mut segments) = url.path_segments_mut() {
                     segments.pop_if_empty().extend(path.split('/'));
                 }
-                client.get(Ask { url: &url, store: base.host_str(), place: path, bearer: None, range }).await
+                client.get(Ask { url: &url, store: base.host_str(), place: path, range }).await
             }
             Source::Objects(_) => Err(ArtifactError::NotFound(path.to_owned(), None)),
         }

@@ -2,11 +2,9 @@
 //!
 //! Every step can be done again by whoever takes the lead next: plans are added to, outputs written anew.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -14,7 +12,7 @@ use super::authority;
 use super::manifest;
 use super::mini_batch::{Context, Opened};
 use super::runner::Runner;
-use crate::artifacts::{ArtifactError, Assembled};
+use crate::artifacts::{ArtifactError, Assembled, Written};
 use crate::clock::rfc3339;
 use crate::gate::jobs::Lacking;
 use crate::model::audit::{Deed, Outcome};
@@ -280,14 +278,15 @@ impl Leading<'_> {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error.failure())),
         };
-        let (mut objects, mut failures) = (Vec::new(), Vec::new());
+        let (mut parts, mut failures) = (Vec::new(), Vec::new());
         let mut from = 0;
         loop {
             let ended = self.runner.jobs.ended(&id, from, u32::try_from(CHUNK).unwrap_or(u32::MAX)).await?;
             let Some(last) = ended.last() else { break };
             from = last.index + 1;
             for Ended { index, part, .. } in ended {
-                objects.extend(part.object.map(|object| (index, object)));
+                let bytes = part.bytes_written;
+                parts.extend(part.object.map(|object| Written { index, object, bytes }));
                 if failures.len() < TOLD {
                     failures.extend(part.told);
                     failures.truncate(TOLD);
@@ -307,8 +306,7 @@ impl Leading<'_> {
             // Asked again by whoever leads next.
             Err(Lacking::Unavailable) => return Err(Leave::Lost),
         }
-        let parts = || stream::iter(objects.clone().into_iter().map(Ok::<_, Infallible>));
-        let assembling = retried(|| opened.output.assemble(parts()));
+        let assembling = retried(|| opened.output.assemble(&parts));
         let assembled = match self.kept_while(assembling).await? {
             Ok(assembled) => assembled,
             Err(error) => {

@@ -215,6 +215,7 @@ impl MiniBatch {
         };
         let keeps = spec.settings.output_action == OutputAction::AppendRow;
         let writer = keeps.then(|| opened.output.part(self.claim.index, self.claim.attempt));
+        let writer = writer.transpose().map_err(|error| failed(&error))?;
         let mut made = Made { writer, part: Part::default(), last };
         for file in &self.claim.files {
             self.file(opened, file, &mut made).await?;

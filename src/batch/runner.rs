@@ -208,7 +208,7 @@ impl Runner {
     ) -> Result<(), StoreError> {
         while leads.len() < self.tools().limits.batch_leads {
             let now = self.clock.unix_millis();
-            let Some(lead) = self.jobs.lead(&self.holder, now, self.until()).await? else { break };
+            let Some(lead) = self.jobs.lead(now, self.until()).await? else { break };
             leads.spawn(lead::drive(self.clone(), lead, stop.child_token()));
         }
         Ok(())
@@ -243,7 +243,7 @@ impl Runner {
                     continue;
                 }
                 let times = (self.clock.unix_millis(), self.until());
-                let claims = self.jobs.claim(&id, &self.holder, times, 1, in_all.max(1)).await?;
+                let claims = self.jobs.claim(&id, times, 1, in_all.max(1)).await?;
                 if claims.is_empty() {
                     continue;
                 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::caller::{Caller, CallerKind};
 use super::fetch::{Ask, Fetch};
+use super::secret_file;
 use crate::model::role::PrincipalId;
 
 /// The most principals whose groups are kept.
@@ -79,17 +79,14 @@ impl Directory {
         };
         let url = format!("{}/{kind}/{}/getMemberObjects", self.url, caller.object_id);
         let token = match &self.token_file {
-            Some(file) => {
-                let token = tokio::fs::read_to_string(file).await;
-                Some(Zeroizing::new(token.map_err(|error| {
-                    tracing::warn!(file = %file.display(), %error, "the directory's token cannot be read");
-                    DirectoryUnavailable
-                })?))
-            }
+            Some(file) => Some(secret_file::load(file).await.map_err(|error| {
+                tracing::warn!(file = %file.display(), %error, "there is no token for the directory");
+                DirectoryUnavailable
+            })?),
             None => None,
         };
         let body = Some(serde_json::json!({ "securityEnabledOnly": true }));
-        let bearer = token.as_ref().map(|token| token.trim());
+        let bearer = token.as_ref().map(|token| token.as_str());
         let document = self.fetch.fetch(Ask { url: &url, body, bearer, limit: MAX_BYTES }).await;
         let document = document.map_err(|error| {
             tracing::warn!(%error, "the directory did not tell a caller's groups");

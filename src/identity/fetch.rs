@@ -1,5 +1,6 @@
 //! Documents from issuers and directories: small, quick, JSON, from the address that was asked and no other.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub struct Document {
 }
 
 /// What [`fetch`](Fetch::fetch) needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Ask<'a> {
     /// The address.
     pub url: &'a str,
@@ -59,6 +60,13 @@ pub struct Ask<'a> {
     pub bearer: Option<&'a str>,
     /// The most bytes that are taken.
     pub limit: usize,
+}
+
+impl fmt::Debug for Ask<'_> {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// Gets documents.
@@ -78,22 +86,30 @@ pub struct HttpFetch {
 impl HttpFetch {
     /// A client that trusts the system's roots, or those of the transport's file.
     pub fn new(transport: &Transport) -> Result<HttpFetch, FetchError> {
-        let wrong = |error: &dyn std::fmt::Display| FetchError::Roots(error.to_string());
-        // The client looks for a process-wide provider; the second gateway of a process finds it there.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(TIME)
-            .connect_timeout(TIME)
-            .pool_max_idle_per_host(1)
-            .user_agent(concat!("scoregate/", env!("CARGO_PKG_VERSION")));
-        if let Some(file) = &transport.ca_file {
-            builder = builder.tls_backend_preconfigured(client_config(file)?);
-        }
-        let client = builder.build().map_err(|error| wrong(&error))?;
+        let client = http_client(transport.ca_file.as_deref(), |builder| {
+            builder.timeout(TIME).connect_timeout(TIME).pool_max_idle_per_host(1)
+        })?;
         Ok(HttpFetch { client, allow_http: transport.allow_http })
     }
+}
+
+/// A client that goes where it is told and nowhere else: no redirects, no proxies of the environment. It trusts the
+/// system's roots, or those in the file; `more` says what else it is to be.
+pub fn http_client(
+    ca_file: Option<&Path>,
+    more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, FetchError> {
+    // The client looks for a process-wide provider; the second gateway of a process finds it there.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .user_agent(concat!("scoregate/", env!("CARGO_PKG_VERSION")));
+    if let Some(file) = ca_file {
+        builder = builder.tls_backend_preconfigured(client_config(file)?);
+    }
+    more(builder).build().map_err(|error| FetchError::Roots(error.to_string()))
 }
 
 /// The largest file of roots that is read, in bytes.

@@ -8,15 +8,12 @@
 mod tests;
 
 use std::fmt;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -28,8 +25,6 @@ use crate::settings;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
-/// The longest secret, in bytes.
-const MAX_SECRET: u64 = 4 << 10;
 /// The longest claims that a caller is challenged with, in bytes: they go into a header.
 const MAX_CLAIMS: usize = 4 << 10;
 /// The most characters of an authority's own words that are told.
@@ -147,14 +142,14 @@ impl OnBehalfOf {
 
     async fn ask(&self, grant: &[(&str, &str)]) -> Result<Tokens, ObtainError> {
         let settings = &self.settings;
-        let secret = secret(&settings.client_secret_file).await.map_err(|why| {
-            tracing::warn!(file = %settings.client_secret_file.display(), why, "the application's secret cannot be read");
-            ObtainError::Secret(why)
+        let secret = secret_file::load(&settings.client_secret_file).await.map_err(|error| {
+            tracing::warn!(file = %settings.client_secret_file.display(), %error, "there is no secret of the application");
+            ObtainError::Secret(error.to_string())
         })?;
         let url = format!("{}/{}/oauth2/v2.0/token", settings.authority, settings.tenant);
         let client_id = settings.client_id.to_string();
         let scope = format!("{} offline_access", settings.scope);
-        let own = [("client_id", client_id.as_str()), ("client_secret", secret.trim()), ("scope", &scope)];
+        let own = [("client_id", client_id.as_str()), ("client_secret", secret.as_str()), ("scope", &scope)];
         let now = self.clock.unix();
         let answer = self.client.post_form(&url, &[grant, own.as_slice()].concat(), MAX_ANSWER).await;
         let (status, bytes) = answer.map_err(|error| ObtainError::Unavailable(error.to_string()))?;
@@ -242,24 +237,4 @@ fn granted(body: &[u8], now: i64) -> Option<Tokens> {
         refresh: refresh.filter(|token| !token.is_empty()),
         expires,
     })
-}
-
-/// The application's secret, as it is in the file now.
-async fn secret(file: &Path) -> Result<Zeroizing<String>, String> {
-    let told = |error: io::Error| error.to_string();
-    let metadata = tokio::fs::metadata(file).await.map_err(told)?;
-    // A device or a pipe would never end.
-    if !metadata.is_file() || metadata.len() > MAX_SECRET {
-        return Err("is no file of at most 4 KiB".to_owned());
-    }
-    if secret_file::is_open(&metadata) {
-        return Err("can be read by others; chmod 600 it".to_owned());
-    }
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_SECRET).unwrap_or(0)));
-    let open = tokio::fs::File::open(file).await.map_err(told)?;
-    open.take(MAX_SECRET).read_to_string(&mut text).await.map_err(told)?;
-    if text.trim().is_empty() {
-        return Err("is empty".to_owned());
-    }
-    Ok(text)
 }

@@ -1,5 +1,5 @@
-//! The master key: it encrypts secrets at rest, keys the digests that endpoint keys are compared by, and signs what the
-//! gateway vouches for.
+//! The master key, and the keys that are derived from it: one encrypts secrets at rest, one makes the digests that
+//! endpoint keys are compared by, one chains the audit's records, one signs manifests.
 
 use std::fmt;
 use std::io::{ErrorKind, Write};
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::secret_file;
+use super::secret_file::{self, SecretError};
 
 /// Why there is no master key, or why something cannot be opened with it.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum VaultError {
     },
     /// What was sealed does not open.
     #[error(
-        "a stored key does not open with this master key; restore the master key that belongs to the store"
+        "a stored secret does not open with this master key; restore the master key that belongs to the store"
     )]
     Sealed,
     /// The operating system gives no random bytes, or the cipher failed.
@@ -37,9 +37,10 @@ pub enum VaultError {
     Crypto,
 }
 
-/// What is done with the master key. Its bytes are not kept beyond the derivation.
+/// The derived keys; the master key itself is not kept.
 pub struct Vault {
     cipher: RandomizedNonceKey,
+    /// Keys the digests of endpoint keys.
     pepper: hmac::Key,
     audit: Zeroizing<[u8; 32]>,
     signer: Ed25519KeyPair,
@@ -68,7 +69,8 @@ impl Vault {
         Vault::derive(&master)
     }
 
-    /// Opens the master key in a file of mode 0600, 32 bytes as base64. Makes the file if it is not there and `create` is set.
+    /// The vault of the master key in a file: 32 bytes as base64, for the gateway's eyes alone. If `create` is set, the
+    /// file is made if it is not there.
     pub fn open(file: &Path, create: bool) -> Result<Vault, VaultError> {
         let wrong = |why: String| VaultError::File { file: file.to_owned(), why };
         if create && !file.exists() {
@@ -82,21 +84,17 @@ impl Vault {
                 .and_then(|()| made.sync_all())
                 .map_err(|error| wrong(format!("cannot be written: {error}")))?;
         }
-        let unreadable = |error: std::io::Error| {
-            let remedy = match error.kind() {
-                ErrorKind::NotFound => {
-                    "put the store's key there, or make one for a new store with `openssl rand -base64 32`"
+        let text = secret_file::read(file).map_err(|error| {
+            let remedy = match &error {
+                SecretError::Unreadable(error) if error.kind() == ErrorKind::NotFound => {
+                    "; put the store's key there, or make one for a new store with `openssl rand -base64 32`"
                 }
-                _ => "it has to be a file that the gateway's user may read",
+                SecretError::Unreadable(_) => "; it has to be a file that the gateway's user may read",
+                _ => "",
             };
-            wrong(format!("cannot be read: {error}; {remedy}"))
-        };
-        let metadata = std::fs::metadata(file).map_err(unreadable)?;
-        if secret_file::is_open(&metadata) {
-            return Err(wrong("others may read it; run chmod 600 on it".to_owned()));
-        }
-        let text = Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
-        let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).ok();
+            wrong(format!("{error}{remedy}"))
+        })?;
+        let bytes = STANDARD.decode(&*text).map(Zeroizing::new).ok();
         let master = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
         let master = master.ok_or_else(|| {
             wrong("is not 32 bytes as base64; `openssl rand -base64 32` makes one".to_owned())
@@ -123,7 +121,7 @@ impl Vault {
         Ok(Vault { cipher, pepper, audit, signer, fingerprint })
     }
 
-    /// Tells one master key from another; a store remembers it.
+    /// Tells one master key from another and says nothing of it; a store remembers it.
     pub fn fingerprint(&self) -> String {
         format!("{:016x}", self.fingerprint)
     }
@@ -153,7 +151,7 @@ impl Vault {
         json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": self.signer_id(), "x": x})
     }
 
-    /// HMAC-SHA-256 under the pepper.
+    /// HMAC-SHA-256, by which a key is recognised without being kept.
     pub fn digest(&self, secret: &str) -> [u8; 32] {
         let tag = hmac::sign(&self.pepper, secret.as_bytes());
         let mut digest = [0; 32];
@@ -161,7 +159,7 @@ impl Vault {
         digest
     }
 
-    /// Encrypts a secret for one place; it opens only with the same context.
+    /// Encrypts a secret for one place (AES-256-GCM): it opens only with the same context.
     pub fn seal(&self, secret: &str, context: &str) -> Result<String, VaultError> {
         let mut text = secret.as_bytes().to_vec();
         let nonce = self.cipher.seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut text);

@@ -82,9 +82,10 @@ impl Chain {
         self.next(hash, &format!("end of {sequence} records"))
     }
 
-    /// Reads a whole trail and says whether it is what was written. `each` sees hash (in hex) and text of every record that is.
+    /// Reads a whole trail, which may be added to meanwhile, and says whether it is what was written. `each` sees hash (in
+    /// hex) and text of every record that is.
     pub async fn verify(&self, store: &dyn Store, mut each: impl FnMut(&str, &str)) -> Result<Whole, Broken> {
-        let (mut sequence, mut hash) = (0, ORIGIN);
+        let (mut sequence, mut hash, mut promised) = (0, ORIGIN, 0);
         loop {
             let rows = store.audit(sequence, PAGE).await?;
             let last = rows.len() < PAGE as usize;
@@ -93,16 +94,18 @@ impl Chain {
                 sequence = row.sequence;
                 each(&hex(&hash), &row.text);
             }
-            if last {
-                break;
+            if !last {
+                continue;
             }
-        }
-        match store.audit_head().await? {
-            Some((expected, sealed)) if expected != sequence || sealed != self.seal(sequence, &hash) => {
-                Err(Broken::CutOff { expected, found: sequence })
+            match store.audit_head().await? {
+                // What was written since then is there to be read.
+                Some((expected, _)) if expected > sequence && sequence >= promised => promised = expected,
+                Some((expected, sealed)) if expected != sequence || sealed != self.seal(sequence, &hash) => {
+                    return Err(Broken::CutOff { expected, found: sequence });
+                }
+                None if sequence > 0 => return Err(Broken::CutOff { expected: 0, found: sequence }),
+                _ => return Ok(Whole { records: sequence, head: hex(&hash) }),
             }
-            None if sequence > 0 => Err(Broken::CutOff { expected: 0, found: sequence }),
-            _ => Ok(Whole { records: sequence, head: hex(&hash) }),
         }
     }
 
@@ -123,7 +126,7 @@ impl Chain {
 }
 
 /// Bytes as lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a string cannot fail.

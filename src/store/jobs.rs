@@ -51,8 +51,6 @@ pub struct Lead {
     pub job: KeptJob,
     /// Goes up each time that the lead is taken.
     pub fence: i64,
-    /// Who has it.
-    pub holder: String,
 }
 
 /// A file of a mini-batch.
@@ -77,8 +75,6 @@ pub struct Claim {
     pub attempt: u32,
     /// Tries that failed by themselves, besides those that were lost with their holder.
     pub failed: u32,
-    /// Who has it.
-    pub holder: String,
     /// Its files.
     pub files: Vec<FileRef>,
 }
@@ -151,7 +147,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Takes the lead of the oldest job that has not ended and that nobody leads at `now`, until `until`; at that moment
     /// it is over, and anybody may take it.
-    async fn lead(&self, holder: &str, now: i64, until: i64) -> Result<Option<Lead>, StoreError>;
+    async fn lead(&self, now: i64, until: i64) -> Result<Option<Lead>, StoreError>;
     /// Keeps a lead until then. Gives the job as it is now, or none if the lead was lost: taken by somebody, not merely
     /// over.
     async fn keep_lead(&self, lead: &Lead, until: i64) -> Result<Option<KeptJob>, StoreError>;
@@ -173,7 +169,6 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     async fn claim(
         &self,
         id: &Scope,
-        holder: &str,
         times: (i64, i64),
         most: u32,
         in_all: u32,

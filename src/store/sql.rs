@@ -82,6 +82,11 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// What is kept as JSON.
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
 /// Numbers of ours as the databases have them.
 fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -246,7 +251,8 @@ impl SqlStore {
             let old = sqlx::query("DELETE FROM gone WHERE revision < $1");
             old.bind(int(revision) - int(REMEMBERED)).execute(&mut *tx).await?;
             if let Some(notify) = self.dialect.notify() {
-                sqlx::query(notify).bind(revision.to_string()).execute(&mut *tx).await?;
+                let notify = sqlx::query(notify).bind(listen::CHANNEL).bind(revision.to_string());
+                notify.execute(&mut *tx).await?;
             }
         }
         tx.commit().await?;

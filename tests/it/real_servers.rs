@@ -58,6 +58,7 @@ impl Servers {
             ("grant_type", "client_credentials"),
             ("scope", "https://ml.azure.com/.default"),
         ];
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let answer = client.post(self.fact("/token_endpoint")).form(&form).send().await.unwrap();
         let answer: Value = answer.error_for_status().unwrap().json().await.unwrap();

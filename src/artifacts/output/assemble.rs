@@ -8,10 +8,9 @@ use arrow_array::builder::StringBuilder;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use futures_util::stream::{Stream, StreamExt};
+use futures_util::stream::{self, StreamExt};
 use object_store::buffered::BufWriter;
-use object_store::path::Path as Name;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetResult, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
@@ -22,7 +21,8 @@ use serde_json::value::RawValue;
 use super::super::error::ArtifactError;
 use super::super::form::{OutputForm, RowCounter};
 use super::super::source::name;
-use super::end;
+use super::{Written, end};
+use crate::store::chain::hex;
 
 /// A part up to this size is fetched before its turn.
 const SMALL: u64 = 1 << 20;
@@ -31,50 +31,47 @@ const BATCH: (usize, usize) = (1024, 4 << 20);
 /// Rows and bytes of a row group.
 const GROUP: (usize, usize) = (100_000, 64 << 20);
 
-/// A part whose turn comes.
-enum Part {
-    Whole(Bytes),
-    Later(Name),
-}
-
-/// Puts the parts of these names into the sink.
+/// Puts the parts into the sink, each as it was written.
 pub(super) async fn join(
     store: &Arc<dyn ObjectStore>,
-    objects: impl Stream<Item = Result<String, ArtifactError>> + Send,
+    parts: &[Written],
     fetches: usize,
     sink: &mut Sink,
 ) -> Result<(), ArtifactError> {
-    let parts = objects.map(|object| {
+    let fetched = stream::iter(parts.iter().cloned()).map(|part| {
         let store = store.clone();
         async move {
-            let object = object?;
-            let failed = |error: object_store::Error| ArtifactError::of_store(&object, &error);
-            let path = name(&object)?;
-            let got = store.get(&path).await.map_err(failed)?;
-            let part = if got.meta.size <= SMALL {
-                Part::Whole(got.bytes().await.map_err(failed)?)
-            } else {
-                Part::Later(path)
-            };
-            Ok::<(String, Part), ArtifactError>((object, part))
+            let small = if part.bytes <= SMALL { Some(whole(&store, &part).await?) } else { None };
+            Ok::<_, ArtifactError>((part, small))
         }
     });
-    let mut parts = std::pin::pin!(parts.buffered(fetches));
-    while let Some(part) = parts.next().await {
-        let (object, part) = part?;
-        match part {
-            Part::Whole(bytes) => sink.add(&object, bytes).await?,
-            Part::Later(path) => {
-                let failed = |error: object_store::Error| ArtifactError::of_store(&object, &error);
-                let mut chunks = store.get(&path).await.map_err(failed)?.into_stream();
-                while let Some(chunk) = chunks.next().await {
-                    sink.add(&object, chunk.map_err(failed)?).await?;
-                }
+    let mut fetched = std::pin::pin!(fetched.buffered(fetches));
+    while let Some(part) = fetched.next().await {
+        let (part, small) = part?;
+        if let Some(bytes) = small {
+            sink.add(&part.object, bytes).await?;
+        } else {
+            let mut chunks = get(store, &part).await?.into_stream();
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk.map_err(|error| ArtifactError::of_store(&part.object, &error))?;
+                sink.add(&part.object, chunk).await?;
             }
         }
-        sink.end_part(&object)?;
+        sink.end_part(&part.object)?;
     }
     Ok(())
+}
+
+/// Begins to read a part, if it has the size that it was written with.
+async fn get(store: &Arc<dyn ObjectStore>, part: &Written) -> Result<GetResult, ArtifactError> {
+    let got = store.get(&name(&part.object)?).await;
+    let got = got.map_err(|error| ArtifactError::of_store(&part.object, &error))?;
+    if got.meta.size == part.bytes { Ok(got) } else { Err(broken(&part.object)) }
+}
+
+async fn whole(store: &Arc<dyn ObjectStore>, part: &Written) -> Result<Bytes, ArtifactError> {
+    let bytes = get(store, part).await?.bytes().await;
+    bytes.map_err(|error| ArtifactError::of_store(&part.object, &error))
 }
 
 /// Where the file goes: hashed, counted, written.
@@ -137,9 +134,7 @@ impl Sink {
             self.write(rest.into()).await?;
         }
         end(self.writer, &self.place).await?;
-        let hash = self.hash.finish();
-        let hex = hash.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        Ok((self.bytes, self.rows.rows(), hex))
+        Ok((self.bytes, self.rows.rows(), hex(self.hash.finish().as_ref())))
     }
 
     /// Leaves nothing behind.

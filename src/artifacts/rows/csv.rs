@@ -77,7 +77,7 @@ impl CsvRows {
             }
             if let Some(chunk) = self.bytes.next().await? {
                 self.read += chunk.len() as u64;
-                self.limit()?;
+                self.table.may_have(self.read)?;
                 self.held.extend_from_slice(&chunk);
                 self.skip_mark();
             } else {
@@ -113,15 +113,6 @@ impl CsvRows {
         }
     }
 
-    fn limit(&self) -> Result<(), FileError> {
-        let most = self.table.limits.batch_bytes as u64;
-        if self.read <= most {
-            return Ok(());
-        }
-        let file = self.table.file.name.clone();
-        Err(FileError::TooLarge { file, most, limit: "limits.batch_bytes", remedy: "split it" })
-    }
-
     /// Finds the whole records among what is held.
     fn scan(&mut self) -> Result<(), FileError> {
         let fresh = self.held.get(self.scanned..).unwrap_or_default();
@@ -136,17 +127,8 @@ impl CsvRows {
         if self.ended {
             self.whole = self.held.len();
         }
-        let most = self.table.limits.batch_row_bytes;
-        if self.held.len() - self.whole > most {
-            return Err(FileError::RowTooLarge {
-                file: self.table.file.name.clone(),
-                line: Some(self.line + newlines(self.held.get(..self.whole).unwrap_or_default())),
-                row: None,
-                most: most as u64,
-                limit: "limits.batch_row_bytes",
-            });
-        }
-        Ok(())
+        let line = || self.line + newlines(self.held.get(..self.whole).unwrap_or_default());
+        self.table.row_may_have(self.held.len() - self.whole, line)
     }
 
     /// Takes whole records apart, until their JSON is as much as a row may be: names make it larger than the file is.

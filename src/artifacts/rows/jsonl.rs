@@ -50,12 +50,7 @@ impl JsonRows {
             }
             if let Some(chunk) = self.bytes.next().await? {
                 self.read += chunk.len() as u64;
-                let most = self.table.limits.batch_bytes as u64;
-                if self.read > most {
-                    let file = self.table.file.name.clone();
-                    let (limit, remedy) = ("limits.batch_bytes", "split it");
-                    return Err(FileError::TooLarge { file, most, limit, remedy });
-                }
+                self.table.may_have(self.read)?;
                 self.held.extend_from_slice(&chunk);
             } else {
                 self.ended = true;
@@ -75,7 +70,7 @@ impl JsonRows {
         let (lines, rest) = held.split_at_checked(whole).unwrap_or((&held, &[]));
         let (mut taken, mut made) = (0, 0);
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            self.limit(line)?;
+            self.table.row_may_have(line.len(), || self.line)?;
             let text = std::str::from_utf8(line)
                 .map_err(|_| self.wrong("it is not UTF-8; save the file in that encoding"))?;
             let text = if self.line == 1 { text.trim_start_matches('\u{feff}') } else { text }.trim();
@@ -91,18 +86,9 @@ impl JsonRows {
                 return Ok(());
             }
         }
-        self.limit(rest)?;
+        self.table.row_may_have(rest.len(), || self.line)?;
         self.held = rest.to_vec();
         Ok(())
-    }
-
-    fn limit(&self, line: &[u8]) -> Result<(), FileError> {
-        let most = self.table.limits.batch_row_bytes;
-        if line.len() <= most {
-            return Ok(());
-        }
-        let (file, limit) = (self.table.file.name.clone(), "limits.batch_row_bytes");
-        Err(FileError::RowTooLarge { file, line: Some(self.line), row: None, most: most as u64, limit })
     }
 
     fn wrong(&self, what: impl Into<String>) -> FileError {

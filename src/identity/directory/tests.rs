@@ -1,6 +1,7 @@
 //! Groups that are asked of the directory, from a directory that says what a test lets it say.
 
 use std::collections::VecDeque;
+use std::os::unix::fs::PermissionsExt;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -305,6 +306,10 @@ async fn the_directorys_token_is_read_for_each_question_and_never_made_up() {
     let directory = Directory::new(GRAPH.to_owned(), Some(file.clone()), graph.clone(), NOT_AT_ALL);
     assert_eq!(directory.groups(&user(7)).await, Err(DirectoryUnavailable));
     assert_eq!(graph.questions(), 0, "nobody is asked without the token");
+    std::fs::write(&file, "first\n").unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(directory.groups(&user(7)).await, Err(DirectoryUnavailable), "others may read it");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     for token in ["first", "second"] {
         std::fs::write(&file, format!("{token}\n")).unwrap();
         assert_eq!(directory.groups(&user(7)).await, Ok(ids(&[11])));

@@ -233,8 +233,8 @@ async fn a_secret_that_others_may_read_is_not_used() {
     error("chmod 600").await;
     played.write(" \n", 0o600);
     error("is empty").await;
-    played.write(&"x".repeat(5_000), 0o600);
-    error("4 KiB").await;
+    played.write(&"x".repeat(70_000), 0o600);
+    error("64 KiB").await;
     std::fs::remove_file(played.directory.path().join("secret")).unwrap();
     error("No such file").await;
     assert!(played.asked.lock().is_empty());

@@ -61,7 +61,7 @@ pub(super) fn indices(claims: &[Claim]) -> Vec<u64> {
 pub(super) async fn running(store: &dyn JobStore, name: &str, many: u64) -> Lead {
     let made = store.submit(&job(name, 1), None).await.unwrap();
     assert!(matches!(made, Submitted::New(_)), "{made:?}");
-    let lead = store.lead("leader", 0, 1_000_000).await.unwrap().unwrap();
+    let lead = store.lead(0, 1_000_000).await.unwrap().unwrap();
     assert_eq!(lead.job.spec.name.as_str(), name);
     assert!(store.plan(&lead, 0, &items(0..many)).await.unwrap());
     assert!(store.note(&lead, &state(JobStatus::Running), Some("still sealed")).await.unwrap());
@@ -69,17 +69,17 @@ pub(super) async fn running(store: &dyn JobStore, name: &str, many: u64) -> Lead
 }
 
 pub(super) async fn claim(store: &dyn JobStore, lead: &Lead, now: i64, most: u32) -> Vec<Claim> {
-    store.claim(&id(&lead.job), "worker", (now, now + 100), most, 1_000).await.unwrap()
+    store.claim(&id(&lead.job), (now, now + 100), most, 1_000).await.unwrap()
 }
 
 async fn what_is_planned_stays(store: &dyn JobStore) {
     store.submit(&job("j", 1), None).await.unwrap();
-    let lead = store.lead("a", 0, 10).await.unwrap().unwrap();
+    let lead = store.lead(0, 10).await.unwrap().unwrap();
     let place = id(&lead.job);
     assert!(store.plan(&lead, 0, &[]).await.unwrap());
     assert!(store.plan(&lead, 0, &items(0..700)).await.unwrap());
     // Whoever leads next plans again what he finds, which may be other files by then.
-    let next = store.lead("b", 10, 1_000).await.unwrap().unwrap();
+    let next = store.lead(10, 1_000).await.unwrap().unwrap();
     assert!(store.plan(&next, 0, &items(5_000..5_600)).await.unwrap());
     assert!(store.plan(&next, 600, &items(600..1_300)).await.unwrap());
     let counts = store.counts(&place).await.unwrap();
@@ -88,7 +88,7 @@ async fn what_is_planned_stays(store: &dyn JobStore) {
     assert!(store.note(&next, &state(JobStatus::Running), None).await.unwrap());
     assert_eq!(store.running(9).await.unwrap(), [store.job(&place).await.unwrap().unwrap()]);
     let mut claims = claim(store, &next, 0, 1_000).await;
-    claims.extend(store.claim(&place, "w", (0, 9), 1_000, 2_000).await.unwrap());
+    claims.extend(store.claim(&place, (0, 9), 1_000, 2_000).await.unwrap());
     assert_eq!(indices(&claims), (0..1_300).collect::<Vec<_>>());
     assert!(claims.iter().all(|claim| claim.files == files(claim.index)), "what was there stays as it was");
 }
@@ -97,12 +97,11 @@ async fn items_come_in_order_and_not_too_many(store: &dyn JobStore) {
     let lead = running(store, "j", 10).await;
     let place = id(&lead.job);
     let take = async |now: i64, most: u32, in_all: u32| {
-        store.claim(&place, "w", (now, now + 10), most, in_all).await.unwrap()
+        store.claim(&place, (now, now + 10), most, in_all).await.unwrap()
     };
     let first = take(0, 3, 5).await;
     assert_eq!(indices(&first), [0, 1, 2]);
-    let expected =
-        Claim { job: place.clone(), index: 0, attempt: 1, failed: 0, holder: "w".into(), files: files(0) };
+    let expected = Claim { job: place.clone(), index: 0, attempt: 1, failed: 0, files: files(0) };
     assert_eq!(first[0], expected);
     assert_eq!(indices(&take(1, 9, 5).await), [3, 4], "five are held");
     assert_eq!(take(2, 9, 5).await, []);
@@ -117,19 +116,19 @@ async fn items_come_in_order_and_not_too_many(store: &dyn JobStore) {
     let again = take(5, 9, 5).await;
     assert_eq!(indices(&again), [0]);
     assert_eq!((again[0].attempt, again[0].failed), (2, 1));
-    assert_eq!(store.claim(&id(&job("nobody", 1)), "w", (0, 9), 9, 9).await.unwrap(), []);
+    assert_eq!(store.claim(&id(&job("nobody", 1)), (0, 9), 9, 9).await.unwrap(), []);
 }
 
 async fn an_item_that_was_lost_is_anothers(store: &dyn JobStore) {
     let lead = running(store, "j", 4).await;
     let place = id(&lead.job);
-    let take = async |holder: &str, times: (i64, i64), most: u32, in_all: u32| {
-        store.claim(&place, holder, times, most, in_all).await.unwrap()
+    let take = async |times: (i64, i64), most: u32, in_all: u32| {
+        store.claim(&place, times, most, in_all).await.unwrap()
     };
-    let first = take("a", (0, 10), 2, 9).await;
+    let first = take((0, 10), 2, 9).await;
     assert_eq!(store.keep_claims(&first, 20).await.unwrap(), [0, 1]);
-    assert_eq!(indices(&take("b", (10, 30), 9, 3).await), [2], "kept in time");
-    let second = take("b", (20, 30), 1, 3).await;
+    assert_eq!(indices(&take((10, 30), 9, 3).await), [2], "kept in time");
+    let second = take((20, 30), 1, 3).await;
     assert_eq!(indices(&second), [0]);
     assert_eq!(
         (second[0].attempt, second[0].failed),
@@ -201,7 +200,7 @@ async fn of_many_each_item_is_taken_once(stores: Pair) {
         tokio::spawn(async move {
             let mut mine = Vec::new();
             while store.counts(&place).await.unwrap().done < ITEMS {
-                let claims = store.claim(&place, &format!("w{n}"), (0, 1_000), 2, IN_ALL).await.unwrap();
+                let claims = store.claim(&place, (0, 1_000), 2, IN_ALL).await.unwrap();
                 assert!(claims.is_sorted_by_key(|claim| claim.index));
                 let took = i64::try_from(claims.len()).unwrap();
                 assert!(
@@ -228,12 +227,12 @@ async fn who_loses_an_item_at_the_last_moment_is_told(stores: Pair) {
     let lead = running(&*stores[0], "j", ROUNDS + 1).await;
     let place = id(&lead.job);
     for round in 0..ROUNDS {
-        let mine = stores[0].claim(&place, "a", (0, 10), 1, 1).await.unwrap().remove(0);
+        let mine = stores[0].claim(&place, (0, 10), 1, 1).await.unwrap().remove(0);
         assert_eq!(mine.index, round);
         let attempt = mine.attempt;
         let (one, other, at) = (stores[0].clone(), stores[1].clone(), place.clone());
         let settling = tokio::spawn(async move { one.settle(&mine, &Outcome::Done(part(1))).await.unwrap() });
-        let claiming = tokio::spawn(async move { other.claim(&at, "b", (10, 20), 1, 1).await.unwrap() });
+        let claiming = tokio::spawn(async move { other.claim(&at, (10, 20), 1, 1).await.unwrap() });
         let (settled, theirs) = (settling.await.unwrap(), claiming.await.unwrap().remove(0));
         // Either it was done with and the next one is taken, or it is another's.
         let outcome = if settled {
@@ -258,12 +257,12 @@ async fn what_is_broken_off_is_done_whole_or_not_at_all(store: &dyn JobStore) {
         let planning = store.plan(&lead, first, &many);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(2 * round), planning).await;
         assert_eq!(store.counts(&place).await.unwrap().mini_batches % ITEMS, 0, "round {round}");
-        let taking = store.claim(&place, "w", (0, 9), 7, 1_000_000);
+        let taking = store.claim(&place, (0, 9), 7, 1_000_000);
         let _ = tokio::time::timeout(std::time::Duration::from_micros(500 * round), taking).await;
     }
     assert!(store.plan(&lead, 0, &items(0..12 * ITEMS)).await.unwrap());
     assert_eq!(store.counts(&place).await.unwrap().mini_batches, 12 * ITEMS);
-    let rest = store.claim(&place, "w", (9, 20), 1_000, 1_000).await.unwrap();
+    let rest = store.claim(&place, (9, 20), 1_000, 1_000).await.unwrap();
     assert_eq!(indices(&rest), (0..1_000).collect::<Vec<_>>());
 }
 

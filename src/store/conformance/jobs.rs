@@ -189,19 +189,19 @@ async fn the_oldest_is_led_first_and_by_one([one, other]: Pair) {
     for (name, created) in [("young", 9), ("old", 1), ("middle-b", 5), ("middle-a", 5)] {
         one.submit(&job(name, created), None).await.unwrap();
     }
-    let lead = one.lead("h", 10, 20).await.unwrap().unwrap();
-    assert_eq!((lead.job.spec.name.as_str(), lead.holder.as_str()), ("old", "h"));
+    let lead = one.lead(10, 20).await.unwrap().unwrap();
+    assert_eq!(lead.job.spec.name.as_str(), "old");
     assert_eq!(lead.job, one.job(&id(&lead.job)).await.unwrap().unwrap());
-    assert_eq!(one.lead("h", 19, 30).await.unwrap().unwrap().job.spec.name.as_str(), "middle-a");
+    assert_eq!(one.lead(19, 30).await.unwrap().unwrap().job.spec.name.as_str(), "middle-a");
     // At its end a lease is over.
-    let again = other.lead("h2", 20, 100).await.unwrap().unwrap();
+    let again = other.lead(20, 100).await.unwrap().unwrap();
     assert_eq!(again.job.spec.name.as_str(), "old");
     assert!(again.fence > lead.fence);
 
     let stores = [one, other];
     let at_once = (0..16_usize).map(|n| {
         let store = stores[n % 2].clone();
-        tokio::spawn(async move { store.lead(&format!("h{n}"), 1_000, 2_000).await.unwrap() })
+        tokio::spawn(async move { store.lead(1_000, 2_000).await.unwrap() })
     });
     let led: Vec<Lead> = join_all(at_once).await.into_iter().filter_map(Result::unwrap).collect();
     let names: BTreeSet<&JobName> = led.iter().map(|lead| &lead.job.spec.name).collect();
@@ -210,14 +210,14 @@ async fn the_oldest_is_led_first_and_by_one([one, other]: Pair) {
 
 async fn a_lead_that_was_lost_says_nothing_more(store: &dyn JobStore) {
     store.submit(&job("j", 1), None).await.unwrap();
-    let first = store.lead("a", 0, 10).await.unwrap().unwrap();
+    let first = store.lead(0, 10).await.unwrap().unwrap();
     // Kept in time, nobody takes it.
     let kept = store.keep_lead(&first, 30).await.unwrap();
     assert_eq!(kept, Some(first.job.clone()));
-    assert_eq!(store.lead("b", 20, 40).await.unwrap(), None);
+    assert_eq!(store.lead(20, 40).await.unwrap(), None);
     // Over and not taken, it is still whose it was.
     assert!(store.note(&first, &state(JobStatus::Preparing), Some("s1")).await.unwrap());
-    let second = store.lead("b", 30, 40).await.unwrap().unwrap();
+    let second = store.lead(30, 40).await.unwrap().unwrap();
     assert_eq!((second.job.state.status, second.job.sealed.as_deref()), (JobStatus::Preparing, Some("s1")));
     assert_eq!(store.keep_lead(&first, 99).await.unwrap(), None);
     assert!(!store.note(&first, &state(JobStatus::Failed), None).await.unwrap());
@@ -227,8 +227,8 @@ async fn a_lead_that_was_lost_says_nothing_more(store: &dyn JobStore) {
     assert_eq!((now.state.status, now.sealed.as_deref()), (JobStatus::Preparing, Some("s1")));
     assert!(store.note(&second, &state(JobStatus::Preparing), None).await.unwrap());
     assert_eq!(store.job(&id(&first.job)).await.unwrap().unwrap().sealed, None, "as it was said last");
-    // The same holder by a later fence is another lead.
-    let third = store.lead("a", 50, 60).await.unwrap().unwrap();
+    // By a later fence it is another lead.
+    let third = store.lead(50, 60).await.unwrap().unwrap();
     assert_eq!(store.keep_lead(&first, 99).await.unwrap(), None);
     assert!(store.keep_lead(&third, 99).await.unwrap().is_some());
 }
@@ -245,7 +245,7 @@ async fn nothing_comes_after_the_end(store: &dyn JobStore) {
         assert_eq!(store.keep_lead(&lead, 2_000_000).await.unwrap(), None);
         assert!(!store.note(&lead, &state(JobStatus::Running), Some("s")).await.unwrap());
         assert!(!store.plan(&lead, 9, &items(9..10)).await.unwrap());
-        assert_eq!(store.lead("b", 3_000_000, 4_000_000).await.unwrap(), None);
+        assert_eq!(store.lead(3_000_000, 4_000_000).await.unwrap(), None);
         assert_eq!(claim(store, &lead, 10_000, 9).await, []);
         assert_eq!(store.keep_claims(&held, 10_000).await.unwrap(), [0; 0]);
         assert!(!store.settle(&held[0], &Outcome::Done(part(1))).await.unwrap());

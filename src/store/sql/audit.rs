@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Row, Transaction};
 use uuid::Uuid;
 
-use super::{int, nat};
+use super::{int, json, nat};
 use crate::model::audit::{Deed, Record, Touched};
 use crate::store::chain::{Chain, ORIGIN, hex};
 use crate::store::{AuditRow, Revision, StoreError};
@@ -29,7 +29,7 @@ pub(super) async fn record(
     };
     let operation = deed.operation.to_string();
     let record = Record { sequence: sequence + 1, revision, deed, changes };
-    let text = serde_json::to_string(&record).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let text = json(&record)?;
     let hash = chain.next(&before, &text);
     let put = "INSERT INTO audit (sequence, operation, record, hash) VALUES ($1, $2, $3, $4)";
     let put = sqlx::query(put).bind(int(record.sequence)).bind(operation).bind(text).bind(hash.to_vec());

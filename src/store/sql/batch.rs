@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::{Any, Row, Transaction};
 
 use super::audit::sha256;
-use super::{int, nat};
+use super::{int, json, nat};
 use crate::model::audit::{System, Touched};
 use crate::model::resource::Resource;
 use crate::model::scope::Scope;
@@ -87,8 +87,7 @@ impl Making {
         manager: Manager,
         system: &System,
     ) -> Result<String, StoreError> {
-        let json = |error: serde_json::Error| StoreError::Unavailable(error.to_string());
-        let body = serde_json::to_string(resource).map_err(json)?;
+        let body = json(resource)?;
         let put = "INSERT INTO resources (id, body, manager, system, revision) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT (id) DO UPDATE SET body = excluded.body, manager = excluded.manager, \
                    system = excluded.system, revision = excluded.revision";
@@ -96,7 +95,7 @@ impl Making {
             .bind(id.key())
             .bind(&body)
             .bind(manager.as_str())
-            .bind(serde_json::to_string(system).map_err(json)?)
+            .bind(json(system)?)
             .bind(int(self.revision))
             .execute(&mut *self.tx)
             .await?;

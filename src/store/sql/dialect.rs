@@ -1,10 +1,10 @@
 //! What SQLite and PostgreSQL say differently. Every statement is written once; what differs stands in its gaps.
 
-use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use sqlx::AssertSqlSafe;
 
 use crate::settings::PostgresUrl;
@@ -94,13 +94,11 @@ impl Dialect {
         }
     }
 
-    /// Tells other processes of a revision once the transaction is committed.
+    /// Tells other processes, on a channel, of a revision once the transaction is committed.
     pub(super) fn notify(self) -> Option<&'static str> {
         match self {
             Dialect::Sqlite => None,
-            Dialect::Postgres => {
-                Some("SELECT pg_notify('scoregate', $1 || ' ' || CAST(current_schema() AS TEXT))")
-            }
+            Dialect::Postgres => Some("SELECT pg_notify($1, $2 || ' ' || CAST(current_schema() AS TEXT))"),
         }
     }
 }
@@ -108,16 +106,7 @@ impl Dialect {
 /// The address of a SQLite file for the driver. Every byte that could mean something in a URL is escaped, the path's
 /// own slashes and dots among them, so that it names the very file.
 pub(super) fn address_of_file(file: &Path) -> String {
-    let mut address = "sqlite:".to_owned();
-    for byte in file.as_os_str().as_bytes() {
-        // Writing to a string cannot fail.
-        let _ = match byte {
-            byte if byte.is_ascii_alphanumeric() => write!(address, "{}", char::from(*byte)),
-            byte => write!(address, "%{byte:02X}"),
-        };
-    }
-    address.push_str("?mode=rwc");
-    address
+    format!("sqlite:{}?mode=rwc", percent_encode(file.as_os_str().as_bytes(), NON_ALPHANUMERIC))
 }
 
 /// The address of a PostgreSQL database with what a session of ours begins with, unless the address says otherwise: no

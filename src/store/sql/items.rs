@@ -9,7 +9,7 @@ use sqlx::{AnyPool, AssertSqlSafe, Row};
 
 use super::jobs::Place;
 use super::schema::{DONE, FAILED, HELD, WAITING};
-use super::{SqlStore, int, nat};
+use super::{SqlStore, int, json, nat};
 use crate::model::job::{Counts, Failure};
 use crate::model::scope::Scope;
 use crate::store::StoreError;
@@ -20,10 +20,6 @@ const ROWS: usize = 500;
 
 fn corrupt(table: &'static str, item: i64) -> impl Fn(serde_json::Error) -> StoreError {
     move |error| StoreError::Corrupt { table, id: item.to_string(), why: error.to_string() }
-}
-
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 /// A statement for this many rows of three values, of which the first is the same for all.
@@ -71,8 +67,8 @@ pub(super) async fn plan(
 /// What a job's items come to.
 pub(super) async fn counts(pool: &AnyPool, place: &Place) -> Result<Counts, StoreError> {
     let count = "SELECT count(*), \
-        CAST(coalesce(sum(CASE stage WHEN 2 THEN 1 ELSE 0 END), 0) AS BIGINT), \
-        CAST(coalesce(sum(CASE stage WHEN 3 THEN 1 ELSE 0 END), 0) AS BIGINT), \
+        CAST(coalesce(sum(CASE stage WHEN $3 THEN 1 ELSE 0 END), 0) AS BIGINT), \
+        CAST(coalesce(sum(CASE stage WHEN $4 THEN 1 ELSE 0 END), 0) AS BIGINT), \
         CAST(coalesce(sum(file_count), 0) AS BIGINT), \
         CAST(coalesce(sum(failures), 0) AS BIGINT), \
         CAST(coalesce(sum(predictions), 0) AS BIGINT), \
@@ -80,7 +76,8 @@ pub(super) async fn counts(pool: &AnyPool, place: &Place) -> Result<Counts, Stor
         CAST(coalesce(sum(bytes_read), 0) AS BIGINT), \
         CAST(coalesce(sum(bytes_written), 0) AS BIGINT) \
         FROM items WHERE job = (SELECT number FROM jobs WHERE workspace = $1 AND name = $2)";
-    let row = sqlx::query(count).bind(&place.workspace).bind(&place.name).fetch_one(pool).await?;
+    let count = sqlx::query(count).bind(&place.workspace).bind(&place.name).bind(DONE).bind(FAILED);
+    let row = count.fetch_one(pool).await?;
     let number = |column: usize| row.try_get(column).map(nat);
     Ok(Counts {
         mini_batches: number(0)?,
@@ -104,9 +101,9 @@ pub(super) async fn ended(
 ) -> Result<Vec<Ended>, StoreError> {
     let list = "SELECT idx, stage, object, predictions, failures, bytes_read, bytes_written, told FROM items \
                 WHERE job = (SELECT number FROM jobs WHERE workspace = $1 AND name = $2) \
-                AND idx >= $3 AND stage >= 2 ORDER BY idx LIMIT $4";
-    let rows = sqlx::query(list).bind(&place.workspace).bind(&place.name).bind(from).bind(i64::from(most));
-    rows.fetch_all(pool).await?.iter().map(one_ended).collect()
+                AND idx >= $3 AND stage >= $4 ORDER BY idx LIMIT $5";
+    let rows = sqlx::query(list).bind(&place.workspace).bind(&place.name).bind(from).bind(DONE);
+    rows.bind(i64::from(most)).fetch_all(pool).await?.iter().map(one_ended).collect()
 }
 
 fn one_ended(row: &AnyRow) -> Result<Ended, StoreError> {
@@ -130,7 +127,6 @@ fn one_ended(row: &AnyRow) -> Result<Ended, StoreError> {
 /// Who wants how many items.
 pub(super) struct Claiming<'a> {
     pub(super) job: &'a Scope,
-    pub(super) holder: &'a str,
     /// Now, and until when.
     pub(super) times: (i64, i64),
     pub(super) most: u32,
@@ -159,13 +155,13 @@ pub(super) async fn claim(
     let take = store.dialect.fill(
         "WITH free AS MATERIALIZED (\
             SELECT idx FROM items WHERE job = $1 AND stage = $2 AND not_before <= $3 ORDER BY idx LIMIT $4 {skip}\
-         ) UPDATE items SET stage = $5, attempt = attempt + 1, holder = $6, lease = $7 \
+         ) UPDATE items SET stage = $5, attempt = attempt + 1, lease = $6 \
          WHERE job = $1 AND idx IN (SELECT idx FROM free) \
          RETURNING idx, attempt, failed, \
          (SELECT files FROM item_files WHERE item_files.job = items.job AND item_files.idx = items.idx)",
     );
     let take = sqlx::query(take).bind(job).bind(WAITING).bind(now).bind(room);
-    let taken = take.bind(HELD).bind(claiming.holder).bind(until).fetch_all(&mut *tx).await?;
+    let taken = take.bind(HELD).bind(until).fetch_all(&mut *tx).await?;
     tx.commit().await?;
     let mut claims = taken.iter().map(|row| claimed(row, claiming)).collect::<Result<Vec<_>, _>>()?;
     claims.sort_unstable_by_key(|claim| claim.index);
@@ -182,7 +178,6 @@ fn claimed(row: &AnyRow, claiming: &Claiming<'_>) -> Result<Claim, StoreError> {
         index: nat(index),
         attempt: small(1)?,
         failed: small(2)?,
-        holder: claiming.holder.to_owned(),
         files: serde_json::from_str(row.try_get(3)?).map_err(corrupt("item_files", index))?,
     })
 }
@@ -230,8 +225,7 @@ pub(super) async fn settle(
     claim: &Claim,
     outcome: &Outcome,
 ) -> Result<bool, StoreError> {
-    let nothing =
-        Part { object: None, rows: 0, failures: 0, bytes_read: 0, bytes_written: 0, told: Vec::new() };
+    let nothing = Part::default();
     let (stage, failed, not_before, part) = match outcome {
         Outcome::Done(part) => (DONE, 0_i64, 0, part),
         Outcome::Failed(part) => (FAILED, 0, 0, part),
@@ -265,8 +259,8 @@ pub(super) async fn settle(
     }
     // Said again, because the answer was lost: it is as he says.
     let same = "SELECT count(*) FROM items WHERE job = (SELECT number FROM jobs WHERE workspace = $1 AND name = $2) \
-                AND idx = $3 AND attempt = $4 AND stage = $5 AND stage >= 2";
-    let same =
-        sqlx::query(same).bind(&place.workspace).bind(&place.name).bind(index).bind(attempt).bind(stage);
+                AND idx = $3 AND attempt = $4 AND stage = $5 AND stage >= $6";
+    let same = sqlx::query(same).bind(&place.workspace).bind(&place.name).bind(index).bind(attempt);
+    let same = same.bind(stage).bind(DONE);
     Ok(same.fetch_one(&store.writer).await?.try_get::<i64, _>(0)? > 0)
 }

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row, Transaction};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::audit::sha256;
-use super::{SqlStore, int, items, nat, presence};
+use super::{SqlStore, int, items, json, nat, presence};
 use crate::model::job::{Counts, JobName, JobState};
 use crate::model::scope::Scope;
 use crate::store::StoreError;
@@ -34,8 +34,17 @@ impl Place {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))
+/// What [`kept`] reads of a row.
+const KEPT: &str = "name, spec, state, cancel, sealed";
+
+/// Reads jobs; `which` says which ones.
+fn select(which: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("SELECT {KEPT} FROM jobs {which}"))
+}
+
+/// Changes jobs, and reads those that it changed.
+fn update(how: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("UPDATE jobs SET {how} RETURNING {KEPT}, fence"))
 }
 
 fn kept(row: &AnyRow) -> Result<KeptJob, StoreError> {
@@ -49,10 +58,6 @@ fn kept(row: &AnyRow) -> Result<KeptJob, StoreError> {
     let state = serde_json::from_str(row.try_get("state")?).map_err(corrupt)?;
     let cancel = row.try_get::<i64, _>("cancel")? != 0;
     Ok(KeptJob { spec, state, cancel, sealed: row.try_get("sealed")? })
-}
-
-fn first(rows: &[AnyRow]) -> Result<Option<KeptJob>, StoreError> {
-    rows.first().map(kept).transpose()
 }
 
 impl SqlStore {
@@ -84,8 +89,7 @@ impl SqlStore {
             return Ok(Submitted::New(KeptJob { sealed, ..job.clone() }));
         }
         // Jobs stay, so what was in the way is still there.
-        let known = "SELECT name, spec, state, cancel, sealed FROM jobs \
-                     WHERE workspace = $1 AND endpoint = $2 AND owner = $3 AND request = $4";
+        let known = select("WHERE workspace = $1 AND endpoint = $2 AND owner = $3 AND request = $4");
         let known = sqlx::query(known).bind(workspace).bind(spec.endpoint.key());
         let known = known.bind(spec.owner.object_id.to_string()).bind(request);
         let known = known.fetch_optional(&self.readers).await?;
@@ -97,7 +101,7 @@ impl SqlStore {
 
     async fn kept_job(&self, id: &Scope) -> Result<Option<KeptJob>, StoreError> {
         let Some(place) = Place::of(id) else { return Ok(None) };
-        let one = "SELECT name, spec, state, cancel, sealed FROM jobs WHERE workspace = $1 AND name = $2";
+        let one = select("WHERE workspace = $1 AND name = $2");
         let row = sqlx::query(one).bind(place.workspace).bind(place.name).fetch_optional(&self.readers);
         row.await?.as_ref().map(kept).transpose()
     }
@@ -108,11 +112,11 @@ impl SqlStore {
         after: Option<&JobName>,
         most: u32,
     ) -> Result<Vec<KeptJob>, StoreError> {
-        let mut list = "SELECT name, spec, state, cancel, sealed FROM jobs WHERE workspace = $1".to_owned();
+        let mut which = "WHERE workspace = $1".to_owned();
         let mut values = vec![of.workspace.key().to_owned()];
         let mut add = |condition: &str, value: &str| {
             values.push(value.to_owned());
-            list.push_str(&condition.replace("{}", &format!("${}", values.len())));
+            which.push_str(&condition.replace("{}", &format!("${}", values.len())));
         };
         if let Some((endpoint, deployment)) = &of.endpoint {
             add(" AND endpoint = {}", endpoint);
@@ -125,8 +129,8 @@ impl SqlStore {
                 " AND (created, name) < (SELECT created, name FROM jobs WHERE workspace = $1 AND name = {})";
             add(older, after.as_str());
         }
-        let list = format!("{list} ORDER BY created DESC, name DESC LIMIT ${}", values.len() + 1);
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(list));
+        let which = format!("{which} ORDER BY created DESC, name DESC LIMIT ${}", values.len() + 1);
+        let mut query = sqlx::query(select(&which));
         for value in values {
             query = query.bind(value);
         }
@@ -141,7 +145,7 @@ impl SqlStore {
         self.kept_job(id).await
     }
 
-    async fn led(&self, holder: &str, now: i64, until: i64) -> Result<Option<Lead>, StoreError> {
+    async fn led(&self, now: i64, until: i64) -> Result<Option<Lead>, StoreError> {
         // Looked at every half second, seldom with any to take: writers are not held up by the look.
         let any = "SELECT 1 FROM jobs WHERE ended = 0 AND lease <= $1 LIMIT 1";
         if sqlx::query(any).bind(now).fetch_optional(&self.readers).await?.is_none() {
@@ -152,20 +156,19 @@ impl SqlStore {
             "SELECT number FROM jobs WHERE ended = 0 AND lease <= $1 ORDER BY created, name LIMIT 1 {lock}",
         );
         let Some(row) = sqlx::query(free).bind(now).fetch_optional(&mut *tx).await? else { return Ok(None) };
-        let take = "UPDATE jobs SET fence = fence + 1, holder = $2, lease = $3 WHERE number = $1 \
-                    RETURNING name, spec, state, cancel, sealed, fence";
-        let take = sqlx::query(take).bind(row.try_get::<i64, _>(0)?).bind(holder).bind(until);
+        let take = update("fence = fence + 1, lease = $2 WHERE number = $1");
+        let take = sqlx::query(take).bind(row.try_get::<i64, _>(0)?).bind(until);
         let row = take.fetch_one(&mut *tx).await?;
         tx.commit().await?;
-        Ok(Some(Lead { job: kept(&row)?, fence: row.try_get("fence")?, holder: holder.to_owned() }))
+        Ok(Some(Lead { job: kept(&row)?, fence: row.try_get("fence")? }))
     }
 
     async fn lead_kept(&self, lead: &Lead, until: i64) -> Result<Option<KeptJob>, StoreError> {
         let place = Place::of_job(&lead.job)?;
-        let keep = "UPDATE jobs SET lease = $4 WHERE workspace = $1 AND name = $2 AND fence = $3 AND ended = 0 \
-                    RETURNING name, spec, state, cancel, sealed";
+        let keep = update("lease = $4 WHERE workspace = $1 AND name = $2 AND fence = $3 AND ended = 0");
         let keep = sqlx::query(keep).bind(place.workspace).bind(place.name).bind(lead.fence).bind(until);
-        first(&keep.fetch_all(&self.writer).await?)
+        // Read to its end, at which it is committed.
+        keep.fetch_all(&self.writer).await?.first().map(kept).transpose()
     }
 
     async fn noted(&self, lead: &Lead, state: &JobState, sealed: Option<&str>) -> Result<bool, StoreError> {
@@ -185,8 +188,8 @@ impl SqlStore {
     }
 
     async fn running_jobs(&self, most: u32) -> Result<Vec<KeptJob>, StoreError> {
-        let list = "SELECT name, spec, state, cancel, sealed FROM jobs \
-                    WHERE ended = 0 AND status = 'Running' AND cancel = 0 ORDER BY created, name LIMIT $1";
+        let list =
+            select("WHERE ended = 0 AND status = 'Running' AND cancel = 0 ORDER BY created, name LIMIT $1");
         let rows = sqlx::query(list).bind(i64::from(most)).fetch_all(&self.readers).await?;
         rows.iter().map(kept).collect()
     }
@@ -238,8 +241,8 @@ impl JobStore for SqlStore {
         .await
     }
 
-    async fn lead(&self, holder: &str, now: i64, until: i64) -> Result<Option<Lead>, StoreError> {
-        self.within(self.led(holder, now, until)).await
+    async fn lead(&self, now: i64, until: i64) -> Result<Option<Lead>, StoreError> {
+        self.within(self.led(now, until)).await
     }
 
     async fn keep_lead(&self, lead: &Lead, until: i64) -> Result<Option<KeptJob>, StoreError> {
@@ -268,13 +271,12 @@ impl JobStore for SqlStore {
     async fn claim(
         &self,
         id: &Scope,
-        holder: &str,
         times: (i64, i64),
         most: u32,
         in_all: u32,
     ) -> Result<Vec<Claim>, StoreError> {
         let Some(place) = Place::of(id) else { return Ok(Vec::new()) };
-        let claiming = items::Claiming { job: id, holder, times, most, in_all };
+        let claiming = items::Claiming { job: id, times, most, in_all };
         self.within(items::claim(self, &place, &claiming)).await
     }
 

@@ -15,7 +15,7 @@ use super::CONNECT;
 use crate::store::Revision;
 
 /// Where commits are told, in every schema of a database.
-const CHANNEL: &str = "scoregate";
+pub(super) const CHANNEL: &str = "scoregate";
 /// How long it is rested after the connection was lost.
 const PAUSE: Duration = Duration::from_secs(1);
 /// After how long a silence it is asked whether the server is still there.

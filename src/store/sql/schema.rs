@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     endpoint {text} NOT NULL, deployment {text} NOT NULL, owner {text} NOT NULL, request {text},
     spec {text} NOT NULL, state {text} NOT NULL, status {text} NOT NULL, ended {int} NOT NULL,
     cancel {int} NOT NULL, sealed {text},
-    fence {int} NOT NULL DEFAULT 0, holder {text}, lease {int} NOT NULL DEFAULT 0
+    fence {int} NOT NULL DEFAULT 0, lease {int} NOT NULL DEFAULT 0
 ) {numbered};
 CREATE UNIQUE INDEX IF NOT EXISTS jobs_by_name ON jobs (workspace, name);
 CREATE UNIQUE INDEX IF NOT EXISTS jobs_by_request ON jobs (workspace, endpoint, owner, request);
@@ -49,7 +49,7 @@ CREATE INDEX IF NOT EXISTS jobs_not_ended ON jobs (created, name) WHERE ended = 
 CREATE TABLE IF NOT EXISTS items (
     job {int} NOT NULL, idx {int} NOT NULL, file_count {int} NOT NULL,
     stage {int} NOT NULL DEFAULT 0, attempt {int} NOT NULL DEFAULT 0, failed {int} NOT NULL DEFAULT 0,
-    not_before {int} NOT NULL DEFAULT 0, lease {int} NOT NULL DEFAULT 0, holder {text},
+    not_before {int} NOT NULL DEFAULT 0, lease {int} NOT NULL DEFAULT 0,
     object {text}, predictions {int} NOT NULL DEFAULT 0, failures {int} NOT NULL DEFAULT 0,
     bytes_read {int} NOT NULL DEFAULT 0, bytes_written {int} NOT NULL DEFAULT 0, told {text},
     PRIMARY KEY (job, idx)

@@ -292,6 +292,22 @@ async fn whatever_is_done_to_the_audit_shows() {
     }
 }
 
+#[tokio::test]
+async fn a_trail_that_is_added_to_while_it_is_read_is_whole() {
+    let store = Arc::new(SqlStore::memory(chain()).await.unwrap());
+    let writer = store.clone();
+    let writing = tokio::spawn(async move {
+        for _ in 0..100 {
+            conformance::commit(&*writer, Vec::new()).await.unwrap();
+        }
+    });
+    while !writing.is_finished() {
+        chain().verify(&*store, |_, _| {}).await.unwrap();
+    }
+    writing.await.unwrap();
+    assert_eq!(chain().verify(&*store, |_, _| {}).await.unwrap().records, 100);
+}
+
 /// Sets a store back to an earlier layout; from 2 on there are tables of jobs.
 async fn set_back(store: &SqlStore, layout: &'static str) {
     let set = sqlx::query("UPDATE state SET value = $1 WHERE name = 'schema'").bind(layout);

@@ -91,7 +91,7 @@ async fn links_lead_to_files_of_the_store_and_to_no_others() {
             let output = output.unwrap();
             assert_eq!(output.put("x.json", "{}".into()).await.unwrap_err().code(), "Outside");
             assert!(output.clear().await.is_err());
-            let part = output.part(0, 1).finish().await;
+            let part = output.part(0, 1).unwrap().finish().await;
             assert_eq!(part.unwrap_err().code(), "Outside");
         }
         std::fs::remove_file(at).unwrap();

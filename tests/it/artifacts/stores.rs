@@ -4,8 +4,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use scoregate::artifacts::{ArtifactError, Assembled, Output, Packing, Prediction, predictions};
+use futures_util::{StreamExt, TryStreamExt};
+use scoregate::artifacts::{ArtifactError, Output, Packing, PartWriter, Prediction, Written, predictions};
 use scoregate::model::batch::RequestFormat;
 use scoregate::model::datastore::{Credential, DEFAULT_STORE, Datastore, Place};
 use scoregate::model::job::DataKind;
@@ -122,37 +122,43 @@ impl Under<'_> {
         let mut parts = Vec::new();
         // Ended in another order than they are put together in; the middle one is larger than any buffer.
         for (index, attempt, rows) in [(2, 1, 1), (0, 3, 2), (1, 1, 60)] {
-            let mut part = output.part(index, attempt);
+            let mut part = output.part(index, attempt).unwrap();
             for row in 0..rows {
                 let text = if index == 1 { json!([row, big]) } else { json!(format!("{index}.{row}")) };
                 part.add(&format!("f{index}"), &one(&text)).await.unwrap();
             }
-            let (object, bytes) = part.finish().await.unwrap();
-            assert!(object.ends_with(&format!("run/.parts/job-1/{index}.{attempt}")), "{object}");
-            assert!(bytes > 0);
-            parts.push((index, object));
+            let part = ended(index, part).await;
+            assert!(part.object.ends_with(&format!("run/.parts/job-1/{index}.{attempt}")), "{part:?}");
+            assert!(part.bytes > 0);
+            parts.push(part);
         }
-        parts.sort();
+        parts.sort_by_key(|part| part.index);
         let expected = {
             let mut text = "f0,0.0\r\nf0,0.1\r\n".to_owned();
             (0..60).for_each(|row| text.push_str(&format!("f1,{row},{big}\r\n")));
             text + "f2,2.0\r\n"
         };
-        let first = assemble(&output, &parts).await.unwrap();
+        let first = output.assemble(&parts).await.unwrap();
         assert_eq!((first.rows, first.bytes), (63, expected.len() as u64));
         assert_eq!(first.uri, self.uri("run/predictions.csv"));
         assert!(self.read("run/predictions.csv").await == expected.as_bytes());
         // Again, after a crash: the same.
-        assert_eq!(assemble(&output, &parts).await.unwrap(), first);
+        assert_eq!(output.assemble(&parts).await.unwrap(), first);
         // Out of order, of another job, or not there: no file that looks whole.
-        let turned = assemble(&output, &[parts[1].clone(), parts[0].clone()]).await.unwrap_err();
+        let turned = output.assemble(&[parts[1].clone(), parts[0].clone()]).await.unwrap_err();
         assert_eq!(turned.code(), "BrokenPart");
-        let alien = assemble(&output, &[(0, parts[0].1.replace("job-1", "job-2"))]).await.unwrap_err();
-        assert_eq!(alien.code(), "BrokenPart");
-        let missing = assemble(&output, &[(0, format!("{}9", parts[0].1))]).await.unwrap_err();
+        let named = |object: String| [Written { object, ..parts[0].clone() }];
+        let alien = named(parts[0].object.replace("job-1", "job-2"));
+        assert_eq!(output.assemble(&alien).await.unwrap_err().code(), "BrokenPart");
+        let missing = output.assemble(&named(format!("{}9", parts[0].object))).await.unwrap_err();
         assert_eq!(missing.code(), "NotFound", "{missing}");
+        // Small and large, a part of another size is not the one that was written.
+        for part in [&parts[0], &parts[1]] {
+            let cut = Written { bytes: part.bytes + 1, ..part.clone() };
+            assert_eq!(output.assemble(&[cut]).await.unwrap_err().code(), "BrokenPart");
+        }
         assert!(self.read("run/predictions.csv").await == expected.as_bytes(), "the file stays as it was");
-        let none = assemble(&self.output("none", "p.csv", "j"), &[]).await.unwrap();
+        let none = self.output("none", "p.csv", "j").assemble(&[]).await.unwrap();
         assert_eq!((none.bytes, none.rows), (0, 0));
         assert_eq!(none.sha256, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
@@ -163,17 +169,17 @@ impl Under<'_> {
             assert_eq!(output.file_uri(), self.uri(&format!("forms/{file}")), "a location may be a file");
             let mut parts = Vec::new();
             for index in 0..3_u64 {
-                let mut part = output.part(index, 1);
+                let mut part = output.part(index, 1).unwrap();
                 for row in 0..1500 {
                     part.add(&format!("f{index}"), &one(&json!({"row": row, "p": [0.1, null]})))
                         .await
                         .unwrap();
                 }
-                parts.push((index, part.finish().await.unwrap().0));
+                parts.push(ended(index, part).await);
             }
-            let first = assemble(&output, &parts).await.unwrap();
+            let first = output.assemble(&parts).await.unwrap();
             assert_eq!(first.rows, 4500);
-            assert_eq!(assemble(&output, &parts).await.unwrap().sha256, first.sha256);
+            assert_eq!(output.assemble(&parts).await.unwrap().sha256, first.sha256);
             let input = self.desk.input(&first.uri, self.store.as_ref()).unwrap();
             let listed = input.list(DataKind::UriFile).await.unwrap();
             assert_eq!(listed[0].size, first.bytes);
@@ -199,22 +205,23 @@ impl Under<'_> {
 
     async fn lost_tries_leave_nothing(&self) {
         let output = self.output("lost", "p.csv", "j");
-        let mut won = output.part(0, 2);
+        let mut won = output.part(0, 2).unwrap();
         won.add("f", &one(&json!("won"))).await.unwrap();
-        let won = won.finish().await.unwrap().0;
-        let mut late = output.part(0, 1);
+        let won = ended(0, won).await;
+        let mut late = output.part(0, 1).unwrap();
         late.add("f", &one(&json!("late"))).await.unwrap();
-        let late = late.finish().await.unwrap().0;
-        let mut dropped = output.part(0, 3);
+        let late = ended(0, late).await;
+        let mut dropped = output.part(0, 3).unwrap();
         dropped.add("f", &one(&json!("x".repeat(20 << 20)))).await.unwrap();
         drop(dropped);
-        let gone = format!("{}3", won.strip_suffix('2').unwrap());
-        assert_eq!(assemble(&output, &[(0, gone)]).await.unwrap_err().code(), "NotFound");
-        assemble(&output, &[(0, won.clone())]).await.unwrap();
+        let gone = format!("{}3", won.object.strip_suffix('2').unwrap());
+        let gone = Written { object: gone, ..won.clone() };
+        assert_eq!(output.assemble(&[gone]).await.unwrap_err().code(), "NotFound");
+        output.assemble(std::slice::from_ref(&won)).await.unwrap();
         assert_eq!(self.read("lost/p.csv").await, b"f,won\r\n");
         output.clear().await.unwrap();
-        for object in [won, late] {
-            assert_eq!(assemble(&output, &[(0, object)]).await.unwrap_err().code(), "NotFound");
+        for part in [won, late] {
+            assert_eq!(output.assemble(&[part]).await.unwrap_err().code(), "NotFound");
         }
         output.clear().await.unwrap();
         assert_eq!(self.read("lost/p.csv").await, b"f,won\r\n", "only the parts are gone");
@@ -224,14 +231,14 @@ impl Under<'_> {
 
     async fn jobs_share_a_folder(&self) {
         let (one_job, other) = (self.output("shared", "a.csv", "j1"), self.output("shared", "b.csv", "j2"));
-        let mut objects = Vec::new();
+        let mut parts = Vec::new();
         for output in [&one_job, &other] {
-            let mut part = output.part(0, 1);
+            let mut part = output.part(0, 1).unwrap();
             part.add("f", &one(&json!(output.file_uri()))).await.unwrap();
-            objects.push(part.finish().await.unwrap().0);
+            parts.push(ended(0, part).await);
         }
         one_job.clear().await.unwrap();
-        assemble(&other, &[(0, objects.remove(1))]).await.unwrap();
+        other.assemble(&parts[1..]).await.unwrap();
         assert!(String::from_utf8(self.read("shared/b.csv").await).unwrap().contains("b.csv"));
     }
 
@@ -313,8 +320,10 @@ fn one(value: &Value) -> Vec<Prediction> {
     predictions(RequestFormat::Raw, Some(1), Some("application/json"), body.as_bytes()).unwrap()
 }
 
-async fn assemble(output: &Output, parts: &[(u64, String)]) -> Result<Assembled, ArtifactError> {
-    output.assemble(stream::iter(parts.to_vec()).map(Ok::<_, String>)).await
+/// Ends the part of a mini-batch.
+async fn ended(index: u64, part: PartWriter) -> Written {
+    let (object, bytes) = part.finish().await.unwrap();
+    Written { index, object, bytes }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -360,7 +369,7 @@ async fn real_object_stores_keep_every_promise() {
         let secrets =
             ["sig=", "wrong-secret", "d3Jvbmcg", &stores.fact("/blob/key"), &stores.fact("/s3/accessKey")];
         assert!(!secrets.iter().any(|secret| told.contains(secret)), "{told}");
-        let mut part = output.part(0, 1);
+        let mut part = output.part(0, 1).unwrap();
         let added = part.add("f", &one(&json!(1))).await;
         assert_eq!(added.err().or(part.finish().await.err()).unwrap().code(), "Unauthorized");
     }
