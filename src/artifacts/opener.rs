@@ -33,8 +33,8 @@ use crate::telemetry::metrics::Metrics;
 /// Gives tokens for Azure Storage (`https://storage.azure.com`) in the name of a job's owner.
 #[async_trait]
 pub trait StorageTokens: Send + Sync + fmt::Debug {
-    /// A token that is good for now. The error says what to do and holds no credential.
-    async fn token(&self) -> Result<Zeroizing<String>, String>;
+    /// A token that is good for now. Errors hold no credential.
+    async fn token(&self) -> Result<Zeroizing<String>, ArtifactError>;
 }
 
 /// Opens inputs and outputs by the rules of the settings.
@@ -307,10 +307,8 @@ impl CredentialProvider for AsOwner {
     type Credential = AzureCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AzureCredential>> {
-        let token = self.0.token().await.map_err(|why| {
-            let error = ArtifactError::Unauthorized { place: "the data store".to_owned(), why };
-            object_store::Error::Generic { store: "owner", source: Box::new(error) }
-        })?;
+        let generic = |error| object_store::Error::Generic { store: "owner", source: Box::new(error) };
+        let token = self.0.token().await.map_err(generic)?;
         Ok(Arc::new(AzureCredential::BearerToken(token.as_str().to_owned())))
     }
 }

@@ -132,7 +132,7 @@ impl From<VaultError> for Refusal {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Refusal {
         match refused {
-            Refused::Obtain(ObtainError::Unavailable(_)) => {
+            Refused::Obtain(error) if error.is_transient() => {
                 let message = "the authority does not answer; nothing was made; try again";
                 Refusal::unavailable("IdentityUnavailable", message)
             }

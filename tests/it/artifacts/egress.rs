@@ -412,7 +412,7 @@ struct Token(AtomicUsize);
 
 #[async_trait]
 impl StorageTokens for Token {
-    async fn token(&self) -> Result<Zeroizing<String>, String> {
+    async fn token(&self) -> Result<Zeroizing<String>, ArtifactError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(Zeroizing::new("caller-token".to_owned()))
     }
