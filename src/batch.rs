@@ -6,6 +6,7 @@
 //! (`mini_batch`), which are judged again and go through the data plane like any request.
 
 mod authority;
+mod context;
 mod desk;
 mod lead;
 mod manifest;
@@ -14,6 +15,8 @@ mod places;
 mod runner;
 mod secrets;
 mod tokens;
+mod workshop;
 
 pub use desk::Desk;
-pub use runner::{Parts, Runner, Tools};
+pub use runner::Runner;
+pub use workshop::{Tools, Workshop};

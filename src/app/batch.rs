@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use super::issuers::Issuers;
 use super::state::State;
 use super::{Base, StartError};
 use crate::artifacts::Opener;
-use crate::batch::{Desk, Parts, Runner, Tools};
+use crate::batch::{Desk, Runner, Tools, Workshop};
 use crate::gate::failures::Failures;
 use crate::gate::jobs::JobGate;
 use crate::identity::on_behalf_of::OnBehalfOf;
@@ -90,7 +91,7 @@ impl BatchPlane {
         made: &Made,
         pipeline: &Arc<Pipeline>,
     ) -> Result<BatchPlane, StartError> {
-        let parts = Parts {
+        let shop = Workshop {
             jobs: state.jobs.clone(),
             audit: state.store.clone(),
             snapshot: state.publisher.cell().clone(),
@@ -98,8 +99,9 @@ impl BatchPlane {
             clock: base.clock.clone(),
             metrics: base.metrics.clone(),
             wake: state.wake.clone(),
+            tools: ArcSwap::from_pointee(made.tools(pipeline)),
         };
-        let runner = Runner::new(parts, made.tools(pipeline));
+        let runner = Runner::new(shop);
         let workers = base.settings.data_plane.workers.max(1);
         let runtime = Builder::new_multi_thread()
             .worker_threads(workers)

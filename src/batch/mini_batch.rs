@@ -6,27 +6,19 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use http::{HeaderValue, StatusCode, Uri};
-use tokio::sync::OnceCell;
 use tracing::{debug, info};
 
-use super::authority;
-use super::places::{PlaceError, Places};
-use super::runner::Runner;
-use super::secrets::Secrets;
-use super::tokens::OwnerTokens;
-use crate::artifacts::{ArtifactError, Input, Output, Packed, Packing, PartWriter, predictions};
+use super::context::{Context, Opened};
+use super::workshop::Workshop;
+use crate::artifacts::{ArtifactError, Packed, Packing, PartWriter, predictions};
 use crate::gate::authorize::Permit;
 use crate::gate::fault::{Fault, Reason};
 use crate::gate::jobs::Lacking;
-use crate::identity::caller::Caller;
-use crate::identity::vault::VaultError;
 use crate::model::batch::{LoggingLevel, OutputAction};
 use crate::model::job::Failure;
-use crate::model::scope::Scope;
 use crate::proxy::Work;
-use crate::rbac::job::Right;
 use crate::routing::DeploymentRoute;
-use crate::store::jobs::{Claim, FileRef, KeptJob, Outcome, Part};
+use crate::store::jobs::{Claim, FileRef, Outcome, Part};
 
 /// Pauses while there is no instance or no room at one.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,86 +26,9 @@ const PAUSE_MOST: Duration = Duration::from_secs(5);
 /// Failures of one mini-batch that are told.
 const TOLD: usize = 20;
 
-/// A job that is worked on here, opened once.
-#[derive(Debug)]
-pub(super) struct Context {
-    pub(super) job: KeptJob,
-    pub(super) id: Scope,
-    opened: OnceCell<Opened>,
-}
-
-/// What of a job is open.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) input: Input,
-    pub(super) output: Output,
-    pub(super) caller: Arc<Caller>,
-    pub(super) rights: Vec<Right>,
-    /// Those of them that are needed to write the output.
-    pub(super) output_rights: Vec<Right>,
-}
-
-/// Why a job cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
-    /// Its places make no sense.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// Its data cannot be opened.
-    #[error(transparent)]
-    Artifact(#[from] ArtifactError),
-    /// What is sealed to it does not open.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// A store it uses opens to its owner alone, and nothing is sealed to it any more.
-    #[error("data store `{0}` has lost its credential since the job was accepted")]
-    NoToken(String),
-}
-
-impl OpenError {
-    pub(super) fn failure(&self) -> Failure {
-        let code = match self {
-            OpenError::Artifact(error) => error.code(),
-            OpenError::NoToken(_) => "DatastoreWithoutCredential",
-            OpenError::Place(_) | OpenError::Vault(_) => "InternalServerError",
-        };
-        Failure { code: code.to_owned(), message: self.to_string() }
-    }
-}
-
-impl Context {
-    pub(super) fn new(job: KeptJob, id: Scope) -> Context {
-        Context { job, id, opened: OnceCell::new() }
-    }
-
-    /// Opens the job's data, once.
-    pub(super) async fn open(&self, runner: &Runner) -> Result<&Opened, OpenError> {
-        self.opened.get_or_try_init(|| async { self.opened_now(runner) }).await
-    }
-
-    fn opened_now(&self, runner: &Runner) -> Result<Opened, OpenError> {
-        let (spec, tools) = (&self.job.spec, runner.tools());
-        let Secrets { query, refresh } = Secrets::open(&runner.vault, &self.id, self.job.sealed.as_deref())?;
-        let places = Places::of_job(spec, query.as_ref().map(|query| query.as_str()))?;
-        let stores = places.stores(&runner.snapshot.load());
-        let tokens = match (stores.needs_owner(), &tools.on_behalf, refresh) {
-            (None, ..) => None,
-            (Some(_), Some(on_behalf), Some(refresh)) => {
-                Some(Arc::new(OwnerTokens::new(on_behalf.clone(), runner.clock.clone(), refresh)))
-            }
-            (Some(store), ..) => return Err(OpenError::NoToken(store.to_string())),
-        };
-        let input = stores.input(&tools.opener, &places, tokens.as_ref())?;
-        let output = stores.output(&tools.opener, &places, spec, tokens.as_ref())?;
-        let caller = authority::caller(&spec.owner);
-        let (rights, output_rights) = (places.rights(), places.output_rights());
-        Ok(Opened { input, output, caller, rights, output_rights })
-    }
-}
-
 /// A mini-batch in hand.
 pub(super) struct MiniBatch {
-    pub(super) runner: Arc<Runner>,
+    pub(super) shop: Arc<Workshop>,
     pub(super) context: Arc<Context>,
     pub(super) claim: Claim,
 }
@@ -134,20 +49,20 @@ enum Stop {
 /// Dropping the future gives it up; what it has written then counts for nothing.
 pub(super) async fn score(mini_batch: MiniBatch) {
     let outcome = mini_batch.outcome().await;
-    let MiniBatch { runner, context, claim } = &mini_batch;
+    let MiniBatch { shop, context, claim } = &mini_batch;
     let word = match &outcome {
         Outcome::Done(_) => "done",
         Outcome::Failed(_) => "failed",
         Outcome::Again { .. } => "again",
         Outcome::GivenUp => "given_up",
     };
-    let settled = runner.jobs.settle(claim, &outcome).await;
+    let settled = shop.jobs.settle(claim, &outcome).await;
     match settled {
         Ok(true) => {
-            runner.metrics.batch_mini_batches.with_label_values(&[word]).inc();
+            shop.metrics.batch_mini_batches.with_label_values(&[word]).inc();
             if let Outcome::Done(part) | Outcome::Failed(part) = &outcome {
-                runner.metrics.batch_rows.inc_by(part.rows);
-                runner.metrics.batch_failures.inc_by(part.failures);
+                shop.metrics.batch_rows.inc_by(part.rows);
+                shop.metrics.batch_failures.inc_by(part.failures);
             }
             if context.job.spec.settings.logging_level == LoggingLevel::Debug {
                 info!(job = %context.job.spec.name, index = claim.index, attempt = claim.attempt, outcome = word, "a mini-batch ended");
@@ -203,13 +118,13 @@ impl MiniBatch {
             });
         }
         let wait = 200_i64 << self.claim.failed.min(6);
-        Outcome::Again { not_before: self.runner.clock.unix_millis() + wait }
+        Outcome::Again { not_before: self.shop.clock.unix_millis() + wait }
     }
 
     /// One try. On the last one a request that fails takes only itself out of the output.
     async fn attempt(&self, last: bool) -> Result<Part, Stop> {
         let spec = &self.context.job.spec;
-        let opened = match self.context.open(&self.runner).await {
+        let opened = match self.context.open(&self.shop).await {
             Ok(opened) => opened,
             Err(error) => return Err(Stop::Failed(error.failure())),
         };
@@ -230,7 +145,7 @@ impl MiniBatch {
 
     async fn file(&self, opened: &Opened, file: &FileRef, made: &mut Made) -> Result<(), Stop> {
         let settings = &self.context.job.spec.settings;
-        let limits = &self.runner.tools().limits;
+        let limits = &self.shop.tools().limits;
         let packing = Packing {
             format: settings.request_format,
             rows_per_request: settings.rows_per_request,
@@ -274,10 +189,10 @@ impl MiniBatch {
             name: HeaderValue::try_from(self.context.job.spec.name.as_str())
                 .unwrap_or(HeaderValue::from_static("job")),
             uri: self.uri(),
-            most: self.runner.tools().limits.batch_answer_bytes,
+            most: self.shop.tools().limits.batch_answer_bytes,
         };
         let lost = u64::from(rows.unwrap_or(1));
-        let pipeline = self.runner.tools().pipeline.clone();
+        let pipeline = self.shop.tools().pipeline.clone();
         let problem = match pipeline.work(work).await {
             Ok(answer) if answer.status == StatusCode::OK => {
                 let kind = answer.content_type.as_ref().and_then(|kind| kind.to_str().ok());
@@ -317,11 +232,11 @@ impl MiniBatch {
     /// The right to go on, judged now, and what scores.
     async fn permit(&self, opened: &Opened) -> Result<(Permit, Arc<DeploymentRoute>), Stop> {
         let spec = &self.context.job.spec;
-        let snapshot = self.runner.snapshot.fresh().ok_or(Stop::Wait)?;
+        let snapshot = self.shop.snapshot.fresh().ok_or(Stop::Wait)?;
         let endpoint = snapshot.endpoints.get(spec.endpoint.key()).ok_or(Stop::Halt)?;
         let deployment = endpoint.deployment(spec.deployment.key()).ok_or(Stop::Halt)?.clone();
         let judged =
-            self.runner.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
+            self.shop.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
         match judged {
             Ok((permit, _)) => Ok((permit, deployment)),
             Err(Lacking::Rights(_)) => Err(Stop::Halt),

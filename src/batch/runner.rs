@@ -5,63 +5,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::mini_batch::{Context, MiniBatch};
+use super::context::Context;
+use super::mini_batch::MiniBatch;
+use super::workshop::{Tools, Workshop};
 use super::{lead, mini_batch};
-use crate::artifacts::Opener;
-use crate::clock::Clock;
-use crate::gate::jobs::JobGate;
-use crate::identity::on_behalf_of::OnBehalfOf;
-use crate::identity::vault::Vault;
 use crate::model::scope::Scope;
-use crate::proxy::Pipeline;
-use crate::routing::SnapshotCell;
-use crate::settings::Limits;
-use crate::store::jobs::{Claim, JobStore, KeptJob, Outcome};
-use crate::store::{Store, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::store::StoreError;
+use crate::store::jobs::{Claim, KeptJob, Outcome};
 
 /// How often others' jobs are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 /// Running jobs that are looked at in one round.
 const RUNNING: u32 = 64;
 
-/// What jobs are carried out with; another configuration has others.
-#[derive(Debug)]
-pub struct Tools {
-    /// The gateway's own way to instances.
-    pub pipeline: Arc<Pipeline>,
-    /// Judges owners.
-    pub gate: JobGate,
-    /// Opens inputs and outputs.
-    pub opener: Arc<Opener>,
-    /// Gets tokens for storage as the owner, if that is set up.
-    pub on_behalf: Option<Arc<OnBehalfOf>>,
-    /// How much there may be.
-    pub limits: Limits,
-}
-
 /// Carries jobs out.
 #[derive(Debug)]
 pub struct Runner {
     /// Its name among the gateways of a store.
-    pub(super) holder: String,
-    pub(super) jobs: Arc<dyn JobStore>,
-    pub(super) audit: Arc<dyn Store>,
-    pub(super) snapshot: Arc<SnapshotCell>,
-    pub(super) vault: Arc<Vault>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: Metrics,
-    tools: ArcSwap<Tools>,
-    pub(super) wake: Arc<Notify>,
+    holder: String,
+    shop: Arc<Workshop>,
     /// Jobs that are worked on here.
     contexts: Mutex<HashMap<Scope, Arc<Context>>>,
     held: Mutex<HashMap<(Scope, u64), Held>>,
@@ -86,7 +55,7 @@ struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.runner.metrics.batch_active.dec();
+        self.runner.shop.metrics.batch_active.dec();
         let mut held = self.runner.held.lock();
         // A later try of it may be held here by now.
         if held.get(&self.key).is_some_and(|held| held.claim.attempt == self.attempt) {
@@ -95,39 +64,12 @@ impl Drop for Hold {
     }
 }
 
-/// What a runner works with for as long as the gateway lives.
-#[derive(Debug)]
-pub struct Parts {
-    /// Where jobs are kept.
-    pub jobs: Arc<dyn JobStore>,
-    /// Where deeds are recorded.
-    pub audit: Arc<dyn Store>,
-    /// The resources in force.
-    pub snapshot: Arc<SnapshotCell>,
-    /// Opens what is sealed to jobs, signs manifests.
-    pub vault: Arc<Vault>,
-    /// The wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// Where work is counted.
-    pub metrics: Metrics,
-    /// Tells of new jobs.
-    pub wake: Arc<Notify>,
-}
-
 impl Runner {
     /// A runner that does nothing yet.
-    pub fn new(parts: Parts, tools: Tools) -> Arc<Runner> {
-        let Parts { jobs, audit, snapshot, vault, clock, metrics, wake } = parts;
+    pub fn new(shop: Workshop) -> Arc<Runner> {
         Arc::new(Runner {
             holder: Uuid::new_v4().to_string(),
-            jobs,
-            audit,
-            snapshot,
-            vault,
-            clock,
-            metrics,
-            tools: ArcSwap::from_pointee(tools),
-            wake,
+            shop: Arc::new(shop),
             contexts: Mutex::default(),
             held: Mutex::default(),
             gateways: AtomicU32::new(1),
@@ -136,24 +78,9 @@ impl Runner {
 
     /// Works by another configuration from now on.
     pub fn take_up(&self, tools: Tools) {
-        self.tools.store(Arc::new(tools));
+        self.shop.tools.store(Arc::new(tools));
         // What was opened by the former is opened anew.
         self.contexts.lock().clear();
-    }
-
-    pub(super) fn tools(&self) -> Arc<Tools> {
-        self.tools.load_full()
-    }
-
-    /// Until when what is taken now is held, Unix milliseconds.
-    pub(super) fn until(&self) -> i64 {
-        let lease = self.tools().limits.batch_lease.as_millis();
-        self.clock.unix_millis().saturating_add(i64::try_from(lease).unwrap_or(i64::MAX / 4))
-    }
-
-    /// How often what is held has to be kept.
-    pub(super) fn beat(&self) -> Duration {
-        self.tools().limits.batch_lease / 4
     }
 
     /// Works until it is stopped, and gives up what it holds then.
@@ -170,13 +97,13 @@ impl Runner {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.wake.notified() => {}
+                () = self.shop.wake.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 Some(_) = work.join_next() => {}
                 () = tokio::time::sleep_until(due) => {
-                    due = Instant::now() + self.beat();
+                    due = Instant::now() + self.shop.beat();
                     self.keep_claims().await;
-                    self.say_present(self.until()).await;
+                    self.say_present(self.shop.until()).await;
                 }
             }
             while leads.try_join_next().is_some() {}
@@ -187,7 +114,7 @@ impl Runner {
         work.shutdown().await;
         for claim in held {
             // Whoever takes it up waits until the lease ends, if this fails.
-            let _ = self.jobs.settle(&claim, &Outcome::GivenUp).await;
+            let _ = self.shop.jobs.settle(&claim, &Outcome::GivenUp).await;
         }
         self.say_present(0).await;
         while leads.join_next().await.is_some() {}
@@ -195,8 +122,8 @@ impl Runner {
 
     /// Says that this gateway carries out jobs, and learns how many do.
     async fn say_present(&self, until: i64) {
-        let times = (self.clock.unix_millis(), until);
-        if let Ok(count) = self.jobs.present(&self.holder, times).await {
+        let times = (self.shop.clock.unix_millis(), until);
+        if let Ok(count) = self.shop.jobs.present(&self.holder, times).await {
             self.gateways.store(u32::try_from(count).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
         }
     }
@@ -206,18 +133,18 @@ impl Runner {
         leads: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        while leads.len() < self.tools().limits.batch_leads {
-            let now = self.clock.unix_millis();
-            let Some(lead) = self.jobs.lead(now, self.until()).await? else { break };
-            leads.spawn(lead::drive(self.clone(), lead, stop.child_token()));
+        while leads.len() < self.shop.tools().limits.batch_leads {
+            let now = self.shop.clock.unix_millis();
+            let Some(lead) = self.shop.jobs.lead(now, self.shop.until()).await? else { break };
+            leads.spawn(lead::drive(self.shop.clone(), lead, stop.child_token()));
         }
         Ok(())
     }
 
     /// Takes up mini-batches of running jobs, in turns, as many as there is room for.
     async fn take_work(self: &Arc<Self>, work: &mut JoinSet<()>) -> Result<(), StoreError> {
-        let most = self.tools().limits.batch_mini_batches;
-        let running = self.jobs.running(RUNNING).await?;
+        let most = self.shop.tools().limits.batch_mini_batches;
+        let running = self.shop.jobs.running(RUNNING).await?;
         let all = running.len() < RUNNING as usize;
         let with_id = |job: KeptJob| job.spec.scope().ok().map(|id| (job, id));
         let mut open: Vec<(KeptJob, Scope)> = running.into_iter().filter_map(with_id).collect();
@@ -242,8 +169,8 @@ impl Runner {
                 if held >= share as usize {
                     continue;
                 }
-                let times = (self.clock.unix_millis(), self.until());
-                let claims = self.jobs.claim(&id, times, 1, in_all.max(1)).await?;
+                let times = (self.shop.clock.unix_millis(), self.shop.until());
+                let claims = self.shop.jobs.claim(&id, times, 1, in_all.max(1)).await?;
                 if claims.is_empty() {
                     continue;
                 }
@@ -270,10 +197,10 @@ impl Runner {
         if let Some(former) = self.held.lock().insert(key.clone(), held) {
             former.lost.cancel();
         }
-        self.metrics.batch_active.inc();
+        self.shop.metrics.batch_active.inc();
         let hold = Hold { runner: self.clone(), key, attempt: claim.attempt };
         work.spawn(async move {
-            let mini_batch = MiniBatch { runner: hold.runner.clone(), context, claim };
+            let mini_batch = MiniBatch { shop: hold.runner.shop.clone(), context, claim };
             tokio::select! {
                 () = lost.cancelled() => {}
                 () = mini_batch::score(mini_batch) => {}
@@ -283,25 +210,23 @@ impl Runner {
 
     /// Keeps what is held here, and drops what somebody else has by now.
     async fn keep_claims(&self) {
-        let mut by_job: HashMap<Scope, Vec<Claim>> = HashMap::new();
-        for held in self.held.lock().values() {
-            by_job.entry(held.claim.job.clone()).or_default().push(held.claim.clone());
+        let claims: Vec<Claim> = self.held.lock().values().map(|held| held.claim.clone()).collect();
+        if claims.is_empty() {
+            return;
         }
-        for (job, claims) in by_job {
-            match self.jobs.keep_claims(&claims, self.until()).await {
-                Ok(kept) => {
-                    let held = self.held.lock();
-                    for claim in claims.iter().filter(|claim| !kept.contains(&claim.index)) {
-                        if let Some(held) = held.get(&(job.clone(), claim.index))
-                            && held.claim.attempt == claim.attempt
-                        {
-                            held.lost.cancel();
-                        }
+        match self.shop.jobs.keep_claims(&claims, self.shop.until()).await {
+            Ok(lost) => {
+                let held = self.held.lock();
+                for claim in lost {
+                    if let Some(held) = held.get(&(claim.job, claim.index))
+                        && held.claim.attempt == claim.attempt
+                    {
+                        held.lost.cancel();
                     }
                 }
-                Err(error) => {
-                    warn!(%error, "mini-batches could not be kept; they go on until somebody takes them");
-                }
+            }
+            Err(error) => {
+                warn!(%error, "mini-batches could not be kept; they go on until somebody takes them");
             }
         }
     }

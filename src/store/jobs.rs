@@ -173,9 +173,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
         most: u32,
         in_all: u32,
     ) -> Result<Vec<Claim>, StoreError>;
-    /// Keeps claims of a job until then, and gives the indices of those that are still held, in their order; none of a
-    /// job that has ended.
-    async fn keep_claims(&self, claims: &[Claim], until: i64) -> Result<Vec<u64>, StoreError>;
+    /// Keeps claims until then, and gives those that are lost: somebody else has the item, or its job is not running
+    /// any more.
+    async fn keep_claims(&self, claims: &[Claim], until: i64) -> Result<Vec<Claim>, StoreError>;
     /// Takes down what became of an item. `false` if it was lost meanwhile, or the job is not running any more. Said twice by the same
     /// holder, because the answer did not come, an end is still `true`.
     async fn settle(&self, claim: &Claim, outcome: &Outcome) -> Result<bool, StoreError>;

@@ -25,6 +25,7 @@ pub(crate) async fn run(fresh: impl AsyncFn() -> Pair) {
     a_lead_that_was_lost_says_nothing_more(&*fresh().await[0]).await;
     nothing_comes_after_the_end(&*fresh().await[0]).await;
     what_is_put_together_stands_still(&*fresh().await[0]).await;
+    what_settles_late_is_counted_or_not_settled(fresh().await).await;
     a_wish_to_stop_is_not_lost(fresh().await).await;
 }
 
@@ -247,7 +248,7 @@ async fn nothing_comes_after_the_end(store: &dyn JobStore) {
         assert!(!store.plan(&lead, 9, &items(9..10)).await.unwrap());
         assert_eq!(store.lead(3_000_000, 4_000_000).await.unwrap(), None);
         assert_eq!(claim(store, &lead, 10_000, 9).await, []);
-        assert_eq!(store.keep_claims(&held, 10_000).await.unwrap(), [0; 0]);
+        assert_eq!(store.keep_claims(&held, 10_000).await.unwrap(), held);
         assert!(!store.settle(&held[0], &Outcome::Done(part(1))).await.unwrap());
         assert_eq!(store.running(10).await.unwrap(), []);
         assert_eq!(store.cancel(&place).await.unwrap(), Some(over.clone()), "there is nothing to stop");
@@ -269,8 +270,25 @@ async fn what_is_put_together_stands_still(store: &dyn JobStore) {
         assert!(!store.settle(&held[1], &outcome).await.unwrap(), "{outcome:?}");
     }
     assert!(store.settle(&held[0], &Outcome::Done(part(1))).await.unwrap(), "that it is done stays true");
+    assert_eq!(store.keep_claims(&held, 200).await.unwrap(), held, "nothing of it is worked on any more");
     assert_eq!(store.counts(&place).await.unwrap(), counts);
     assert_eq!(store.ended(&place, 0, 9).await.unwrap(), ended);
+}
+
+async fn what_settles_late_is_counted_or_not_settled([one, other]: Pair) {
+    for round in 0..16 {
+        let lead = running(&*one, &format!("late-{round}"), 1).await;
+        let (held, place) = (claim(&*one, &lead, 10, 1).await, id(&lead.job));
+        let (settling, counting) = (other.clone(), one.clone());
+        let settling =
+            tokio::spawn(async move { settling.settle(&held[0], &Outcome::Done(part(1))).await.unwrap() });
+        let counting = tokio::spawn(async move {
+            assert!(counting.note(&lead, &state(JobStatus::Finalizing), None).await.unwrap());
+            counting.counts(&place).await.unwrap().done
+        });
+        let (settled, done) = tokio::join!(settling, counting);
+        assert_eq!(done.unwrap(), u64::from(settled.unwrap()));
+    }
 }
 
 async fn a_wish_to_stop_is_not_lost([one, other]: Pair) {
@@ -287,7 +305,7 @@ async fn a_wish_to_stop_is_not_lost([one, other]: Pair) {
     assert!(store.job(&id(&lead.job)).await.unwrap().unwrap().cancel);
     assert_eq!(claim(store, &lead, 0, 9).await, []);
     assert_eq!(store.running(9).await.unwrap(), []);
-    assert_eq!(store.keep_claims(&held, 200).await.unwrap(), [0]);
+    assert_eq!(store.keep_claims(&held, 200).await.unwrap(), []);
     assert!(store.settle(&held[0], &Outcome::Done(part(1))).await.unwrap());
     assert!(store.note(&lead, &state(JobStatus::Canceled), None).await.unwrap());
     for round in 0..16 {

@@ -1,7 +1,7 @@
 //! Mini-batches as rows. Whoever takes or keeps several of them locks their job first, so that nobody counts what
 //! another is about to take and nobody waits in a circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 use sqlx::any::AnyRow;
@@ -182,20 +182,25 @@ fn claimed(row: &AnyRow, claiming: &Claiming<'_>) -> Result<Claim, StoreError> {
     })
 }
 
-/// Keeps claims, and gives the indices of those that are still held.
-pub(super) async fn keep(store: &SqlStore, claims: &[Claim], until: i64) -> Result<Vec<u64>, StoreError> {
+/// Keeps claims, and gives those that are lost.
+pub(super) async fn keep(store: &SqlStore, claims: &[Claim], until: i64) -> Result<Vec<Claim>, StoreError> {
     let mut by_job: BTreeMap<(String, String), Vec<&Claim>> = BTreeMap::new();
     for claim in claims {
         if let Some(Place { workspace, name }) = Place::of(&claim.job) {
             by_job.entry((workspace, name)).or_default().push(claim);
         }
     }
-    let mut kept = Vec::new();
+    let mut lost = Vec::new();
     let mut tx = store.write().await?;
     for ((workspace, name), claims) in by_job {
         let place = Place { workspace, name };
-        let open = "SELECT number FROM jobs WHERE workspace = $1 AND name = $2 AND ended = 0 {lock}";
-        let Some(job) = store.lock_job(&mut tx, &place, open, None).await? else { continue };
+        let running =
+            "SELECT number FROM jobs WHERE workspace = $1 AND name = $2 AND status = 'Running' {lock}";
+        let Some(job) = store.lock_job(&mut tx, &place, running, None).await? else {
+            lost.extend(claims.into_iter().cloned());
+            continue;
+        };
+        let mut kept = HashSet::new();
         for some in claims.chunks(ROWS) {
             let pairs = (0..some.len()).map(|row| format!("(${}, ${})", 2 * row + 4, 2 * row + 5));
             let keep = format!(
@@ -209,13 +214,13 @@ pub(super) async fn keep(store: &SqlStore, claims: &[Claim], until: i64) -> Resu
                 keep = keep.bind(int(claim.index)).bind(i64::from(claim.attempt));
             }
             for row in keep.fetch_all(&mut *tx).await? {
-                kept.push(nat(row.try_get(0)?));
+                kept.insert(nat(row.try_get(0)?));
             }
         }
+        lost.extend(claims.into_iter().filter(|claim| !kept.contains(&claim.index)).cloned());
     }
     tx.commit().await?;
-    kept.sort_unstable();
-    Ok(kept)
+    Ok(lost)
 }
 
 /// Takes down what became of an item, if it is still held.

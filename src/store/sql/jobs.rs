@@ -280,7 +280,7 @@ impl JobStore for SqlStore {
         self.within(items::claim(self, &place, &claiming)).await
     }
 
-    async fn keep_claims(&self, claims: &[Claim], until: i64) -> Result<Vec<u64>, StoreError> {
+    async fn keep_claims(&self, claims: &[Claim], until: i64) -> Result<Vec<Claim>, StoreError> {
         self.within(items::keep(self, claims, until)).await
     }
 
