@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::extension::endpoint as extension;
-use super::resource::{About, SystemData, bag, tags};
+use super::resource::{About, Tracked, bag, no_properties, retag, tags, word};
 use crate::forms::{Form, Percent};
 use crate::model::endpoint::{AuthMode, EndpointSpec};
 use crate::model::names::{DeploymentName, EndpointName};
@@ -129,7 +129,7 @@ fn shown_mirror(mirror: Option<&Mirror>) -> BTreeMap<String, u8> {
 }
 
 pub(super) fn mode(mode: AuthMode) -> &'static str {
-    MODES.iter().find(|(_, known)| *known == mode).map_or("Key", |(word, _)| word)
+    word(&MODES, &mode)
 }
 
 fn access(open: bool) -> &'static str {
@@ -163,16 +163,10 @@ fn identity(spec: &EndpointSpec) -> Value {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointView {
-    id: String,
-    name: String,
-    #[serde(rename = "type")]
-    kind_of: String,
-    location: String,
-    tags: BTreeMap<String, String>,
-    kind: String,
+    #[serde(flatten)]
+    resource: Tracked,
     identity: Value,
     properties: EndpointProperties,
-    system_data: SystemData,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -208,12 +202,7 @@ pub fn view(
     properties.insert("azureml.onlineendpointid".to_owned(), about.id.key().to_owned());
     properties.extend(operation.map(|uri| ("AzureAsyncOperationUri".to_owned(), uri)));
     EndpointView {
-        id: about.id.to_string(),
-        name: spec.name.to_string(),
-        kind_of: TYPE.to_owned(),
-        location: about.location.to_owned(),
-        tags: spec.tags.clone(),
-        kind: "Managed".to_owned(),
+        resource: about.tracked(TYPE, &spec.name, &spec.tags),
         identity: identity(spec),
         properties: EndpointProperties {
             auth_mode: mode(spec.auth_mode).to_owned(),
@@ -227,21 +216,16 @@ pub fn view(
             provisioning_state: "Succeeded".to_owned(),
             properties,
         },
-        system_data: SystemData::of(about.system),
     }
 }
 
-/// What a PATCH may change: tags and identity, each as a whole (ARM merges nothing inside a map of tags).
+/// What a PATCH may change: tags and identity, each as a whole.
 pub fn patch(form: &Form<'_>, before: &EndpointSpec) -> EndpointSpec {
     let mut spec = before.clone();
-    if form.has("tags") {
-        spec.tags = tags(form);
-    }
+    retag(form, &mut spec.tags);
     if let Some(identity) = form.carried("identity") {
         spec.identity = Some(identity);
     }
-    if form.carried("properties").is_some() {
-        form.wrong("properties", "cannot be changed by PATCH", Some("send the whole endpoint by PUT"));
-    }
+    no_properties(form, "send the whole endpoint by PUT");
     spec
 }

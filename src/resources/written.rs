@@ -1,9 +1,12 @@
 //! Nouns as documents again: the form of `az ml`, in which everything that is as by default is left out.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::batch::{ACTIONS, LEVELS};
 use crate::arm::extension::{self, says_something};
+use crate::arm::resource::word;
 use crate::model::batch::{BatchDeployment, BatchEndpoint, BatchSettings};
 use crate::model::datastore::Datastore;
 use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload};
@@ -160,11 +163,6 @@ fn batch_settings(settings: &BatchSettings, workload: &Workload) -> Value {
     Value::Object(written.0)
 }
 
-/// The word for a value.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
-    words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word)
-}
-
 /// A data store's document, without what opens it.
 pub fn datastore(store: &Datastore) -> Value {
     let mut written = Written::default();
@@ -200,8 +198,7 @@ fn switches(written: &mut Written, workload: &Workload) {
 
 fn request_settings(settings: &RequestSettings) -> Value {
     let (defaults, mut written) = (RequestSettings::default(), Written::default());
-    let millis =
-        |duration: std::time::Duration| json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    let millis = |duration: Duration| json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     if settings.request_timeout != defaults.request_timeout {
         written.put("request_timeout_ms", millis(settings.request_timeout));
     }
