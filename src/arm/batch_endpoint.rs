@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::endpoint::mode;
+use super::extension;
 use super::resource::{About, Tracked, bag, no_properties, retag, tags};
 use crate::forms::Form;
 use crate::model::batch::BatchEndpoint;
@@ -34,13 +35,17 @@ pub fn read(
         let default_deployment = f.section("defaults", "", |d| {
             d.value::<DeploymentName>("deploymentName", "The deployment of jobs that name none.").optional()
         });
+        let properties = bag(f, before.map(|before| &before.properties));
+        for entry in properties.keys().filter(|entry| entry.starts_with(extension::PREFIX)) {
+            f.wrong("properties", format!("`{entry}`: batch endpoints have no such field"), None);
+        }
         Some(BatchEndpoint {
             name: name.clone(),
             workspace: workspace.clone(),
             default_deployment,
             description: f.value("description", "What it is for.").or_else(String::new),
             tags,
-            properties: bag(f, before.map(|before| &before.properties)),
+            properties,
         })
     })
 }
@@ -151,6 +156,7 @@ mod tests {
             json!({"properties": {"authMode": "Key"}}),
             json!({"properties": {"authMode": "AMLToken"}}),
             json!({"properties": {"authMode": "AADToken", "defaults": {"deploymentName": "a b"}}}),
+            json!({"properties": {"authMode": "AADToken", "properties": {"scoregate.max_request_bytes": "1"}}}),
         ] {
             assert!(read_body(&wrong).is_err(), "{wrong}");
         }

@@ -70,10 +70,7 @@ pub fn read(
 ) -> Option<(EndpointSpec, GivenKeys)> {
     form.carried("location");
     let tags = tags(form);
-    let identity = form.carried("identity");
-    if identity.as_ref().is_some_and(|identity| !identity.is_object()) {
-        form.wrong("identity", "is not an object", Some(r#"{"type": "SystemAssigned"}"#));
-    }
+    let identity = given_identity(form);
     form.section("properties", "", |f| {
         let auth_mode = f
             .one_of("authMode", "How callers prove who they are.", &MODES)
@@ -108,6 +105,14 @@ pub fn read(
         };
         Some((spec, keys))
     })
+}
+
+fn given_identity(form: &Form<'_>) -> Option<Value> {
+    let identity = form.carried("identity");
+    if identity.as_ref().is_some_and(|identity| !identity.is_object()) {
+        form.wrong("identity", "is not an object", Some(r#"{"type": "SystemAssigned"}"#));
+    }
+    identity
 }
 
 fn given_key(form: &Form<'_>, slot: &'static str) -> Option<String> {
@@ -223,9 +228,31 @@ pub fn view(
 pub fn patch(form: &Form<'_>, before: &EndpointSpec) -> EndpointSpec {
     let mut spec = before.clone();
     retag(form, &mut spec.tags);
-    if let Some(identity) = form.carried("identity") {
+    if let Some(identity) = given_identity(form) {
         spec.identity = Some(identity);
     }
     no_properties(form, "send the whole endpoint by PUT");
     spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arm::testing::{read_body, workspace};
+
+    #[test]
+    fn a_patch_changes_labels_and_identity_and_takes_no_other_identity_than_a_put() {
+        let put = json!({"tags": {"a": "1"}, "properties": {"authMode": "Key", "description": "d"}});
+        let (before, _) =
+            read_body(&put, |form| read(form, &"heart".parse().unwrap(), &workspace(), None)).unwrap();
+        let patched = |body: &Value| read_body(body, |form| Some(patch(form, &before)));
+        assert_eq!(patched(&json!({})).as_ref(), Ok(&before));
+        let after = patched(&json!({"tags": {"b": "2"}, "identity": {"type": "None"}})).unwrap();
+        assert_eq!(after.tags, BTreeMap::from([("b".to_owned(), "2".to_owned())]));
+        assert_eq!(after.identity, Some(json!({"type": "None"})));
+        assert_eq!(after.description, before.description);
+        assert!(patched(&json!({"identity": "SystemAssigned"})).unwrap_err().contains("is not an object"));
+        let refused = patched(&json!({"properties": {"description": "e"}})).unwrap_err();
+        assert!(refused.contains("cannot be changed by PATCH"), "{refused}");
+    }
 }
