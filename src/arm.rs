@@ -17,6 +17,8 @@ pub mod job;
 pub mod mirror;
 pub mod resource;
 pub mod role;
+#[cfg(test)]
+mod testing;
 pub mod workspace;
 
 /// The `api-version`s that are served; the shapes are the same in all of them. Azure's own, as its clients send them.

@@ -12,7 +12,7 @@ use super::deployment::{
 };
 use super::extension::batch as extension;
 use super::extension::deployment::Azures;
-use super::resource::{About, SystemData, bag, tags};
+use super::resource::{About, Tracked, bag, retag, tags, word};
 use crate::forms::{Form, IsoDuration};
 use crate::model::asset::Routes;
 use crate::model::batch::{BatchDeployment, BatchSettings, LoggingLevel, OutputAction, is_file_name};
@@ -182,9 +182,7 @@ pub fn sound(
 /// What a PATCH may change: tags as a whole, and the description.
 pub fn patch(form: &Form<'_>, before: &BatchDeployment) -> BatchDeployment {
     let mut deployment = before.clone();
-    if form.has("tags") {
-        deployment.serving.tags = tags(form);
-    }
+    retag(form, &mut deployment.serving.tags);
     let given = form.carried("properties");
     let more = given.as_ref().and_then(Value::as_object).into_iter().flatten();
     if more.into_iter().any(|(name, _)| !name.eq_ignore_ascii_case("description")) {
@@ -203,15 +201,9 @@ pub fn patch(form: &Form<'_>, before: &BatchDeployment) -> BatchDeployment {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchDeploymentView {
-    id: String,
-    name: String,
-    #[serde(rename = "type")]
-    kind_of: String,
-    location: String,
-    tags: BTreeMap<String, String>,
-    kind: String,
+    #[serde(flatten)]
+    resource: Tracked,
     properties: BatchDeploymentProperties,
-    system_data: SystemData,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -251,11 +243,6 @@ struct RetrySettings {
     timeout: String,
 }
 
-/// The word for a value.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> String {
-    words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word).to_owned()
-}
-
 /// A reference as ARM writes it.
 fn shown_model(model: &Value) -> Option<Value> {
     if model.get("referenceType").is_some() {
@@ -286,9 +273,9 @@ fn properties(deployment: &BatchDeployment, whole: bool) -> BatchDeploymentPrope
         mini_batch_size: settings.mini_batch_size,
         error_threshold: settings.error_threshold,
         retry_settings: RetrySettings { max_retries: settings.max_retries, timeout: iso(settings.timeout) },
-        output_action: word(&ACTIONS, &settings.output_action),
+        output_action: word(&ACTIONS, &settings.output_action).to_owned(),
         output_file_name: settings.output_file_name.clone(),
-        logging_level: word(&LEVELS, &settings.logging_level),
+        logging_level: word(&LEVELS, &settings.logging_level).to_owned(),
         provisioning_state: "Succeeded".to_owned(),
         properties,
     }
@@ -312,14 +299,8 @@ pub fn view(
     let mut properties = properties(deployment, false);
     show_instances(&mut properties.properties, instances).clone_into(&mut properties.provisioning_state);
     BatchDeploymentView {
-        id: about.id.to_string(),
-        name: deployment.serving.name.to_string(),
-        kind_of: TYPE.to_owned(),
-        location: about.location.to_owned(),
-        tags: deployment.serving.tags.clone(),
-        kind: "Managed".to_owned(),
+        resource: about.tracked(TYPE, &deployment.serving.name, &deployment.serving.tags),
         properties,
-        system_data: SystemData::of(about.system),
     }
 }
 
@@ -328,21 +309,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::forms::{Reading, parse_json};
+    use crate::arm::testing::{self, workspace};
     use crate::model::batch::RequestFormat;
-    use crate::model::scope::WorkspaceRef;
 
     const BACKEND: &str = r#"{"urls":["http://127.0.0.1:5001","http://127.0.0.1:5002"]}"#;
 
     fn read_over(body: &Value, before: Option<&BatchDeployment>) -> Result<BatchDeployment, String> {
-        let node = parse_json(body.to_string().as_bytes()).unwrap();
-        let reading = Reading::of_body();
-        let workspace =
-            WorkspaceRef { subscription: "s".into(), resource_group: "g".into(), name: "w".into() };
-        let place = Place { workspace, endpoint: "heart".parse().unwrap(), name: "blue".parse().unwrap() };
-        let found = read(&reading.form(Some(&node)), place, before, |_| Routes::default());
-        let mistakes: Vec<String> = reading.finish().iter().map(ToString::to_string).collect();
-        if mistakes.is_empty() { Ok(found.unwrap()) } else { Err(mistakes.join("\n")) }
+        let (endpoint, name) = ("heart".parse().unwrap(), "blue".parse().unwrap());
+        let place = Place { workspace: workspace(), endpoint, name };
+        testing::read_body(body, |form| read(form, place, before, |_| Routes::default()))
     }
 
     fn read_body(body: &Value) -> Result<BatchDeployment, String> {

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::endpoint::mode;
-use super::resource::{About, SystemData, bag, tags};
+use super::extension;
+use super::resource::{About, Tracked, bag, no_properties, retag, tags};
 use crate::forms::Form;
 use crate::model::batch::BatchEndpoint;
 use crate::model::endpoint::AuthMode;
@@ -34,13 +35,17 @@ pub fn read(
         let default_deployment = f.section("defaults", "", |d| {
             d.value::<DeploymentName>("deploymentName", "The deployment of jobs that name none.").optional()
         });
+        let properties = bag(f, before.map(|before| &before.properties));
+        for entry in properties.keys().filter(|entry| entry.starts_with(extension::PREFIX)) {
+            f.wrong("properties", format!("`{entry}`: batch endpoints have no such field"), None);
+        }
         Some(BatchEndpoint {
             name: name.clone(),
             workspace: workspace.clone(),
             default_deployment,
             description: f.value("description", "What it is for.").or_else(String::new),
             tags,
-            properties: bag(f, before.map(|before| &before.properties)),
+            properties,
         })
     })
 }
@@ -49,12 +54,8 @@ pub fn read(
 pub fn patch(form: &Form<'_>, before: &BatchEndpoint) -> BatchEndpoint {
     let mut endpoint = before.clone();
     form.carried("identity");
-    if form.has("tags") {
-        endpoint.tags = tags(form);
-    }
-    if form.carried("properties").is_some() {
-        form.wrong("properties", "cannot be changed by PATCH", Some("send the whole endpoint by PUT"));
-    }
+    retag(form, &mut endpoint.tags);
+    no_properties(form, "send the whole endpoint by PUT");
     endpoint
 }
 
@@ -76,15 +77,9 @@ pub fn body(endpoint: &BatchEndpoint, location: &str) -> Value {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchEndpointView {
-    id: String,
-    name: String,
-    #[serde(rename = "type")]
-    kind_of: String,
-    location: String,
-    tags: BTreeMap<String, String>,
-    kind: String,
+    #[serde(flatten)]
+    resource: Tracked,
     properties: BatchEndpointProperties,
-    system_data: SystemData,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -123,12 +118,7 @@ pub fn view(
     let mut properties = endpoint.properties.clone();
     properties.extend(operation.map(|uri| ("AzureAsyncOperationUri".to_owned(), uri)));
     BatchEndpointView {
-        id: about.id.to_string(),
-        name: endpoint.name.to_string(),
-        kind_of: TYPE.to_owned(),
-        location: about.location.to_owned(),
-        tags: endpoint.tags.clone(),
-        kind: "Managed".to_owned(),
+        resource: about.tracked(TYPE, &endpoint.name, &endpoint.tags),
         properties: BatchEndpointProperties {
             auth_mode: mode(AuthMode::AadToken).to_owned(),
             description: endpoint.description.clone(),
@@ -139,26 +129,17 @@ pub fn view(
             provisioning_state: "Succeeded".to_owned(),
             properties,
         },
-        system_data: SystemData::of(about.system),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forms::{Reading, parse_json};
+    use crate::arm::testing::{self, workspace};
     use crate::model::audit::{Actor, System};
 
-    fn place() -> WorkspaceRef {
-        WorkspaceRef { subscription: "s".into(), resource_group: "g".into(), name: "w".into() }
-    }
-
     fn read_body(body: &Value) -> Result<BatchEndpoint, String> {
-        let node = parse_json(body.to_string().as_bytes()).unwrap();
-        let reading = Reading::of_body();
-        let found = read(&reading.form(Some(&node)), &"heart".parse().unwrap(), &place(), None);
-        let mistakes: Vec<String> = reading.finish().iter().map(ToString::to_string).collect();
-        if mistakes.is_empty() { Ok(found.unwrap()) } else { Err(mistakes.join("\n")) }
+        testing::read_body(body, |form| read(form, &"heart".parse().unwrap(), &workspace(), None))
     }
 
     #[test]
@@ -175,6 +156,7 @@ mod tests {
             json!({"properties": {"authMode": "Key"}}),
             json!({"properties": {"authMode": "AMLToken"}}),
             json!({"properties": {"authMode": "AADToken", "defaults": {"deploymentName": "a b"}}}),
+            json!({"properties": {"authMode": "AADToken", "properties": {"scoregate.max_request_bytes": "1"}}}),
         ] {
             assert!(read_body(&wrong).is_err(), "{wrong}");
         }

@@ -313,16 +313,10 @@ impl SecretsView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forms::{Reading, parse_json};
+    use crate::arm::testing::{read_body, workspace};
 
     fn read_over(body: &Value, before: Option<&Datastore>) -> Result<Described, String> {
-        let node = parse_json(body.to_string().as_bytes()).unwrap();
-        let reading = Reading::of_body();
-        let workspace =
-            WorkspaceRef { subscription: "s".into(), resource_group: "g".into(), name: "w".into() };
-        let found = read(&reading.form(Some(&node)), &"heart".parse().unwrap(), &workspace, before);
-        let mistakes: Vec<String> = reading.finish().iter().map(ToString::to_string).collect();
-        if mistakes.is_empty() { Ok(found.unwrap()) } else { Err(mistakes.join("\n")) }
+        read_body(body, |form| read(form, &"heart".parse().unwrap(), &workspace(), before))
     }
 
     fn blob(credentials: &Value) -> Value {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::extension::deployment::{self as extension, Azures, Own};
-use super::resource::{About, Sku, SystemData, bag, tags};
+use super::resource::{About, Sku, Tracked, bag, no_properties, retag, tags};
 use crate::forms::{Form, IsoDuration};
 use crate::model::asset::Routes;
 use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload};
@@ -147,16 +147,10 @@ fn probe(form: &Form<'_>) -> Probe {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentView {
-    id: String,
-    name: String,
-    #[serde(rename = "type")]
-    kind_of: String,
-    location: String,
-    tags: BTreeMap<String, String>,
-    kind: String,
+    #[serde(flatten)]
+    resource: Tracked,
     sku: Sku,
     properties: DeploymentProperties,
-    system_data: SystemData,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -311,32 +305,22 @@ pub fn view(deployment: &Deployment, about: About<'_>, instances: &[InstanceView
     let mut properties = properties(deployment, false);
     show_instances(&mut properties.properties, instances).clone_into(&mut properties.provisioning_state);
     DeploymentView {
-        id: about.id.to_string(),
-        name: deployment.name.to_string(),
-        kind_of: TYPE.to_owned(),
-        location: about.location.to_owned(),
-        tags: deployment.tags.clone(),
-        kind: "Managed".to_owned(),
+        resource: about.tracked(TYPE, &deployment.name, &deployment.tags),
         sku: Sku { name: "Default".to_owned(), capacity: deployment.capacity() },
         properties,
-        system_data: SystemData::of(about.system),
     }
 }
 
 /// What a PATCH may change: tags as a whole, and the number of instances.
 pub fn patch(form: &Form<'_>, before: &Deployment) -> Deployment {
     let mut deployment = before.clone();
-    if form.has("tags") {
-        deployment.tags = tags(form);
-    }
+    retag(form, &mut deployment.tags);
     if let Some(Some(count)) = form.optional_section("sku", "", |f| {
         f.carried("name");
         capacity(f)
     }) {
         deployment.workload.instance_count = Some(count);
     }
-    if form.carried("properties").is_some() {
-        form.wrong("properties", "cannot be changed by PATCH", Some("send the whole deployment by PUT"));
-    }
+    no_properties(form, "send the whole deployment by PUT");
     deployment
 }

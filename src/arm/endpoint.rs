@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::extension::endpoint as extension;
-use super::resource::{About, SystemData, bag, tags};
+use super::resource::{About, Tracked, bag, no_properties, retag, tags, word};
 use crate::forms::{Form, Percent};
 use crate::model::endpoint::{AuthMode, EndpointSpec};
 use crate::model::names::{DeploymentName, EndpointName};
@@ -70,10 +70,7 @@ pub fn read(
 ) -> Option<(EndpointSpec, GivenKeys)> {
     form.carried("location");
     let tags = tags(form);
-    let identity = form.carried("identity");
-    if identity.as_ref().is_some_and(|identity| !identity.is_object()) {
-        form.wrong("identity", "is not an object", Some(r#"{"type": "SystemAssigned"}"#));
-    }
+    let identity = given_identity(form);
     form.section("properties", "", |f| {
         let auth_mode = f
             .one_of("authMode", "How callers prove who they are.", &MODES)
@@ -110,6 +107,14 @@ pub fn read(
     })
 }
 
+fn given_identity(form: &Form<'_>) -> Option<Value> {
+    let identity = form.carried("identity");
+    if identity.as_ref().is_some_and(|identity| !identity.is_object()) {
+        form.wrong("identity", "is not an object", Some(r#"{"type": "SystemAssigned"}"#));
+    }
+    identity
+}
+
 fn given_key(form: &Form<'_>, slot: &'static str) -> Option<String> {
     let key = form.value::<String>(slot, "32 to 512 characters of A-Z a-z 0-9 - . _ ~ + / =").optional()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
@@ -129,7 +134,7 @@ fn shown_mirror(mirror: Option<&Mirror>) -> BTreeMap<String, u8> {
 }
 
 pub(super) fn mode(mode: AuthMode) -> &'static str {
-    MODES.iter().find(|(_, known)| *known == mode).map_or("Key", |(word, _)| word)
+    word(&MODES, &mode)
 }
 
 fn access(open: bool) -> &'static str {
@@ -163,16 +168,10 @@ fn identity(spec: &EndpointSpec) -> Value {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointView {
-    id: String,
-    name: String,
-    #[serde(rename = "type")]
-    kind_of: String,
-    location: String,
-    tags: BTreeMap<String, String>,
-    kind: String,
+    #[serde(flatten)]
+    resource: Tracked,
     identity: Value,
     properties: EndpointProperties,
-    system_data: SystemData,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -208,12 +207,7 @@ pub fn view(
     properties.insert("azureml.onlineendpointid".to_owned(), about.id.key().to_owned());
     properties.extend(operation.map(|uri| ("AzureAsyncOperationUri".to_owned(), uri)));
     EndpointView {
-        id: about.id.to_string(),
-        name: spec.name.to_string(),
-        kind_of: TYPE.to_owned(),
-        location: about.location.to_owned(),
-        tags: spec.tags.clone(),
-        kind: "Managed".to_owned(),
+        resource: about.tracked(TYPE, &spec.name, &spec.tags),
         identity: identity(spec),
         properties: EndpointProperties {
             auth_mode: mode(spec.auth_mode).to_owned(),
@@ -227,21 +221,38 @@ pub fn view(
             provisioning_state: "Succeeded".to_owned(),
             properties,
         },
-        system_data: SystemData::of(about.system),
     }
 }
 
-/// What a PATCH may change: tags and identity, each as a whole (ARM merges nothing inside a map of tags).
+/// What a PATCH may change: tags and identity, each as a whole.
 pub fn patch(form: &Form<'_>, before: &EndpointSpec) -> EndpointSpec {
     let mut spec = before.clone();
-    if form.has("tags") {
-        spec.tags = tags(form);
-    }
-    if let Some(identity) = form.carried("identity") {
+    retag(form, &mut spec.tags);
+    if let Some(identity) = given_identity(form) {
         spec.identity = Some(identity);
     }
-    if form.carried("properties").is_some() {
-        form.wrong("properties", "cannot be changed by PATCH", Some("send the whole endpoint by PUT"));
-    }
+    no_properties(form, "send the whole endpoint by PUT");
     spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arm::testing::{read_body, workspace};
+
+    #[test]
+    fn a_patch_changes_labels_and_identity_and_takes_no_other_identity_than_a_put() {
+        let put = json!({"tags": {"a": "1"}, "properties": {"authMode": "Key", "description": "d"}});
+        let (before, _) =
+            read_body(&put, |form| read(form, &"heart".parse().unwrap(), &workspace(), None)).unwrap();
+        let patched = |body: &Value| read_body(body, |form| Some(patch(form, &before)));
+        assert_eq!(patched(&json!({})).as_ref(), Ok(&before));
+        let after = patched(&json!({"tags": {"b": "2"}, "identity": {"type": "None"}})).unwrap();
+        assert_eq!(after.tags, BTreeMap::from([("b".to_owned(), "2".to_owned())]));
+        assert_eq!(after.identity, Some(json!({"type": "None"})));
+        assert_eq!(after.description, before.description);
+        assert!(patched(&json!({"identity": "SystemAssigned"})).unwrap_err().contains("is not an object"));
+        let refused = patched(&json!({"properties": {"description": "e"}})).unwrap_err();
+        assert!(refused.contains("cannot be changed by PATCH"), "{refused}");
+    }
 }

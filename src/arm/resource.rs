@@ -50,6 +50,40 @@ impl SystemData {
     }
 }
 
+/// What ARM shows of everything that has a region, around what is its own.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tracked {
+    id: String,
+    name: String,
+    #[serde(rename = "type")]
+    kind_of: String,
+    location: String,
+    tags: BTreeMap<String, String>,
+    kind: String,
+    system_data: SystemData,
+}
+
+impl About<'_> {
+    /// What is shown of an endpoint or a deployment of this type, name and labels.
+    pub(super) fn tracked(
+        &self,
+        kind_of: &str,
+        name: &impl ToString,
+        tags: &BTreeMap<String, String>,
+    ) -> Tracked {
+        Tracked {
+            id: self.id.to_string(),
+            name: name.to_string(),
+            kind_of: kind_of.to_owned(),
+            location: self.location.to_owned(),
+            tags: tags.clone(),
+            kind: "Managed".to_owned(),
+            system_data: SystemData::of(self.system),
+        }
+    }
+}
+
 /// The size of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sku {
@@ -99,6 +133,25 @@ pub fn tags(form: &Form<'_>) -> BTreeMap<String, String> {
     let tags = form.pairs("tags", "The user's labels.").into_iter().collect();
     bounded(form, "tags", &tags, TAGS);
     tags
+}
+
+/// The labels of a PATCH, which replace those there are (ARM merges nothing inside a map of tags).
+pub(super) fn retag(form: &Form<'_>, before: &mut BTreeMap<String, String>) {
+    if form.has("tags") {
+        *before = tags(form);
+    }
+}
+
+/// Refuses the properties of a PATCH that changes none; `hint` is what to do instead.
+pub(super) fn no_properties(form: &Form<'_>, hint: &str) {
+    if form.carried("properties").is_some() {
+        form.wrong("properties", "cannot be changed by PATCH", Some(hint));
+    }
+}
+
+/// The word for a value, of those that it is read by.
+pub fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word)
 }
 
 /// Entries that clients send back although the server wrote them.

@@ -40,9 +40,9 @@ impl Reply {
         Reply { status, body: None, revision: None }
     }
 
-    /// With the etag of a revision.
-    pub(super) fn tagged(self, revision: u64) -> Reply {
-        Reply { revision: Some(revision), ..self }
+    /// With the etag of a revision, if it has one.
+    pub(super) fn tagged(self, revision: impl Into<Option<u64>>) -> Reply {
+        Reply { revision: revision.into(), ..self }
     }
 }
 

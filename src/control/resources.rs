@@ -9,6 +9,7 @@ pub(super) mod deployment;
 pub(super) mod endpoint;
 pub(super) mod job;
 pub(super) mod meta;
+pub(super) mod noun;
 pub(super) mod role;
 pub(super) mod workspace;
 
@@ -17,6 +18,8 @@ use http::StatusCode;
 use super::Control;
 use super::answer::Reply;
 use super::serve::Failed;
+use crate::arm::deployment::Place;
+use crate::forms::Form;
 use crate::model::scope::WorkspaceRef;
 use crate::operations::Written;
 
@@ -25,6 +28,18 @@ type Outcome = Result<Reply, Failed>;
 /// The status of a write.
 fn status(written: &Written) -> StatusCode {
     if written.created { StatusCode::CREATED } else { StatusCode::OK }
+}
+
+/// Names for readers that are to describe themselves and have no path.
+fn placeholder() -> Option<Place> {
+    let word = || "name".to_owned();
+    let workspace = WorkspaceRef { subscription: word(), resource_group: word(), name: word() };
+    Some(Place { workspace, endpoint: "name".parse().ok()?, name: "name".parse().ok()? })
+}
+
+/// Describes the labels of a PATCH.
+fn describe_tags(form: &Form<'_>) {
+    form.pairs::<String>("tags", "The user's labels; they replace those there are.");
 }
 
 /// The status of a removal.

@@ -10,7 +10,7 @@ use super::Control;
 use super::answer::{ApiError, Reply};
 use super::call::Call;
 use super::resources::{
-    access, asset, batch_deployment, batch_endpoint, datastore, deployment, endpoint, job, meta, role,
+    access, asset, batch_deployment, batch_endpoint, datastore, deployment, endpoint, job, meta, noun, role,
     workspace,
 };
 use super::serve::Failed;
@@ -26,6 +26,9 @@ use crate::arm::mirror::MirrorReportView;
 use crate::arm::role::{AssignmentView, DefinitionView, DenialView, PermissionView};
 use crate::arm::workspace::{GroupView, SubscriptionView, WorkspaceView};
 use crate::forms::Form;
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
+use crate::model::deployment::Deployment;
+use crate::model::endpoint::Endpoint;
 use crate::operations::{Asker, Granted};
 
 /// Makes the schema of what an operation gives.
@@ -263,7 +266,7 @@ fn endpoint_rows() -> Vec<Operation> {
         row!(GET workspace!("/onlineEndpoints"), "OnlineEndpoints_List", "Endpoints of a workspace.", ml!("/onlineEndpoints/read"), At::Above(1) => endpoint::list)
             .gives::<Page<EndpointView>>(&[200])
             .query(&["name", "count", "computeType", "$skip", "tags", "properties", "orderBy"]),
-        row!(GET workspace!("/onlineEndpoints/{endpoint}"), "OnlineEndpoints_Get", "An endpoint.", ml!("/onlineEndpoints/read"), At::Target => endpoint::get)
+        row!(GET workspace!("/onlineEndpoints/{endpoint}"), "OnlineEndpoints_Get", "An endpoint.", ml!("/onlineEndpoints/read"), At::Target => noun::get::<Endpoint>)
             .gives::<EndpointView>(&[200]),
         row!(PUT workspace!("/onlineEndpoints/{endpoint}"), "OnlineEndpoints_CreateOrUpdate", "Makes an endpoint or describes it anew.", ml!("/onlineEndpoints/write"), At::Target => endpoint::put)
             .takes(endpoint::describe).gives::<EndpointView>(&[200, 201]),
@@ -286,7 +289,7 @@ fn deployment_rows() -> Vec<Operation> {
     vec![
         row!(GET workspace!("/onlineEndpoints/{endpoint}/deployments"), "OnlineDeployments_List", "Deployments of an endpoint.", ml!("/onlineEndpoints/deployments/read"), At::Above(1) => deployment::list)
             .gives::<Page<DeploymentView>>(&[200]).query(&["$top", "$skip", "$orderBy"]),
-        row!(GET workspace!("/onlineEndpoints/{endpoint}/deployments/{deployment}"), "OnlineDeployments_Get", "A deployment.", ml!("/onlineEndpoints/deployments/read"), At::Target => deployment::get)
+        row!(GET workspace!("/onlineEndpoints/{endpoint}/deployments/{deployment}"), "OnlineDeployments_Get", "A deployment.", ml!("/onlineEndpoints/deployments/read"), At::Target => noun::get::<Deployment>)
             .gives::<DeploymentView>(&[200]),
         row!(PUT workspace!("/onlineEndpoints/{endpoint}/deployments/{deployment}"), "OnlineDeployments_CreateOrUpdate", "Makes a deployment or describes it anew.", ml!("/onlineEndpoints/deployments/write"), At::Target => deployment::put)
             .takes(deployment::describe).gives::<DeploymentView>(&[200, 201]),
@@ -305,7 +308,7 @@ fn batch_rows() -> Vec<Operation> {
     vec![
         row!(GET workspace!("/batchEndpoints"), "BatchEndpoints_List", "Batch endpoints of a workspace.", ml!("/batchEndpoints/read"), At::Above(1) => batch_endpoint::list)
             .gives::<Page<BatchEndpointView>>(&[200]).query(&["count", "$skip"]),
-        row!(GET workspace!("/batchEndpoints/{endpoint}"), "BatchEndpoints_Get", "A batch endpoint.", ml!("/batchEndpoints/read"), At::Target => batch_endpoint::get)
+        row!(GET workspace!("/batchEndpoints/{endpoint}"), "BatchEndpoints_Get", "A batch endpoint.", ml!("/batchEndpoints/read"), At::Target => noun::get::<BatchEndpoint>)
             .gives::<BatchEndpointView>(&[200]),
         row!(PUT workspace!("/batchEndpoints/{endpoint}"), "BatchEndpoints_CreateOrUpdate", "Makes a batch endpoint or describes it anew.", ml!("/batchEndpoints/write"), At::Target => batch_endpoint::put)
             .takes(batch_endpoint::describe).gives::<BatchEndpointView>(&[200, 201]),
@@ -316,7 +319,7 @@ fn batch_rows() -> Vec<Operation> {
         row!(POST workspace!("/batchEndpoints/{endpoint}/listkeys"), "BatchEndpoints_ListKeys", "Refused with a reason: a batch endpoint has no keys.", ml!("/batchEndpoints/listKeys/action"), At::Above(1) => batch_endpoint::list_keys),
         row!(GET workspace!("/batchEndpoints/{endpoint}/deployments"), "BatchDeployments_List", "Deployments of a batch endpoint.", ml!("/batchEndpoints/deployments/read"), At::Above(1) => batch_deployment::list)
             .gives::<Page<BatchDeploymentView>>(&[200]).query(&["$top", "$skip", "$orderBy"]),
-        row!(GET workspace!("/batchEndpoints/{endpoint}/deployments/{deployment}"), "BatchDeployments_Get", "A batch deployment.", ml!("/batchEndpoints/deployments/read"), At::Target => batch_deployment::get)
+        row!(GET workspace!("/batchEndpoints/{endpoint}/deployments/{deployment}"), "BatchDeployments_Get", "A batch deployment.", ml!("/batchEndpoints/deployments/read"), At::Target => noun::get::<BatchDeployment>)
             .gives::<BatchDeploymentView>(&[200]),
         row!(PUT workspace!("/batchEndpoints/{endpoint}/deployments/{deployment}"), "BatchDeployments_CreateOrUpdate", "Makes a batch deployment or describes it anew.", ml!("/batchEndpoints/deployments/write"), At::Target => batch_deployment::put)
             .takes(batch_deployment::describe).gives::<BatchDeploymentView>(&[200, 201]),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::deployment::{code_and_environment, own, routes};
-use super::document::{SHOWN_ONLY, workspace};
+use super::document::{SHOWN_ONLY, notes, workspace};
 use crate::arm::batch_deployment::sound;
 use crate::arm::deployment::Place;
 use crate::arm::extension;
@@ -49,14 +49,9 @@ pub(super) fn endpoint(form: &Form<'_>, workspaces: &[Workspace]) -> Option<Batc
     let default_deployment =
         form.section("defaults", "", |f| f.value::<DeploymentName>("deployment_name", "").optional());
     let workspace = workspace(form, workspaces);
-    Some(BatchEndpoint {
-        default_deployment,
-        description: form.value("description", "").or_else(String::new),
-        tags: form.pairs("tags", "").into_iter().collect(),
-        properties: form.pairs("properties", "").into_iter().collect(),
-        name: name?,
-        workspace: workspace?,
-    })
+    let (description, tags, properties) = notes(form);
+    let (name, workspace) = (name?, workspace?);
+    Some(BatchEndpoint { name, workspace, default_deployment, description, tags, properties })
 }
 
 pub(super) fn deployment(form: &Form<'_>, base: &Path, workspaces: &[Workspace]) -> Option<BatchDeployment> {
@@ -95,9 +90,7 @@ pub(super) fn deployment(form: &Form<'_>, base: &Path, workspaces: &[Workspace])
     let routes = routes(form, workload.environment.as_ref());
     let workspace = workspace(form, workspaces);
     let compute = form.value::<String>("compute", "").optional().filter(|text| !text.is_empty());
-    let description = form.value("description", "").or_else(String::new);
-    let tags = form.pairs("tags", "").into_iter().collect();
-    let properties = form.pairs("properties", "").into_iter().collect();
+    let (description, tags, properties) = notes(form);
     let request_settings = settings.request_settings();
     let place = Place { workspace: workspace?, endpoint: endpoint?, name: name? };
     let serving =

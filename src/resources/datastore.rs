@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::document::{SHOWN_ONLY, workspace};
+use super::document::{SHOWN_ONLY, notes, workspace};
 use crate::arm::datastore::{misfit, no_account_key};
 use crate::arm::extension::place;
 use crate::forms::Form;
@@ -35,9 +35,7 @@ pub(super) fn read(form: &Form<'_>, base: &Path, workspaces: &[Workspace]) -> Op
         form.wrong("credentials", why, None);
     }
     let workspace = workspace(form, workspaces);
-    let description = form.value("description", "").or_else(String::new);
-    let tags = form.pairs("tags", "").into_iter().collect();
-    let properties = form.pairs("properties", "").into_iter().collect();
+    let (description, tags, properties) = notes(form);
     let (name, workspace, place) = (name?, workspace?, place?);
     let store = Datastore { name, workspace, place, credential: None, description, tags, properties };
     Some(DatastoreDocument { store, credential })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{SHOWN_ONLY, workspace};
+use super::document::{SHOWN_ONLY, notes, workspace};
 use crate::arm::deployment::Place;
 use crate::arm::extension::deployment::{self as extension, Azures, Own};
 use crate::forms::{Form, Millis, Seconds};
@@ -25,9 +25,7 @@ pub(super) fn read(form: &Form<'_>, base: &Path, workspaces: &[Workspace]) -> Op
     let workload = workload(form);
     let routes = routes(form, workload.environment.as_ref());
     let workspace = workspace(form, workspaces);
-    let description = form.value("description", "").or_else(String::new);
-    let tags = form.pairs("tags", "").into_iter().collect();
-    let properties = form.pairs("properties", "").into_iter().collect();
+    let (description, tags, properties) = notes(form);
     let place = Place { workspace: workspace?, endpoint: endpoint?, name: name? };
     own.with(Azures { place, request_settings, routes, description, tags, properties, workload })
 }

@@ -1,5 +1,6 @@
 //! One document of a resource file, in the form that `az ml` takes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -107,6 +108,13 @@ pub(super) fn workspace(form: &Form<'_>, workspaces: &[Workspace]) -> Option<Wor
     found.map(|workspace| workspace.place.clone())
 }
 
+/// What its owner writes to a resource and the gateway keeps: what it is for, labels, and a property bag.
+pub(super) fn notes(form: &Form<'_>) -> (String, BTreeMap<String, String>, BTreeMap<String, String>) {
+    let description = form.value("description", "").or_else(String::new);
+    let pairs = |key| form.pairs(key, "").into_iter().collect();
+    (description, pairs("tags"), pairs("properties"))
+}
+
 /// The identity as ARM writes it.
 fn identity(form: &Form<'_>) -> Option<Value> {
     let kinds = [("system_assigned", "SystemAssigned"), ("user_assigned", "UserAssigned"), ("none", "None")];
@@ -137,9 +145,7 @@ fn endpoint(form: &Form<'_>, workspaces: &[Workspace]) -> Option<EndpointSpec> {
     let access = [("enabled", true), ("disabled", false)];
     let public_network_access = form.one_of("public_network_access", "", &access).or(true);
     let identity = identity(form);
-    let description = form.value("description", "").or_else(String::new);
-    let tags = form.pairs("tags", "").into_iter().collect();
-    let properties = form.pairs("properties", "").into_iter().collect();
+    let (description, tags, properties) = notes(form);
     let own = arm::extension::endpoint::read(form);
     let (traffic, mirror) = traffic?;
     Some(EndpointSpec {

@@ -1,9 +1,12 @@
 //! Nouns as documents again: the form of `az ml`, in which everything that is as by default is left out.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::batch::{ACTIONS, LEVELS};
 use crate::arm::extension::{self, says_something};
+use crate::arm::resource::word;
 use crate::model::batch::{BatchDeployment, BatchEndpoint, BatchSettings};
 use crate::model::datastore::Datastore;
 use crate::model::deployment::{Deployment, Probe, RequestSettings, Workload};
@@ -153,16 +156,11 @@ fn batch_settings(settings: &BatchSettings, workload: &Workload) -> Value {
         retries.put("max_retries", json!(settings.max_retries));
     }
     if settings.timeout != defaults.timeout {
-        retries.put("timeout", json!(settings.timeout.as_secs()));
+        retries.put("timeout", json!(whole_seconds(settings.timeout)));
     }
     written.put("retry_settings", Value::Object(retries.0));
     written.put("environment_variables", json!(workload.environment_variables));
     Value::Object(written.0)
-}
-
-/// The word for a value.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
-    words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word)
 }
 
 /// A data store's document, without what opens it.
@@ -200,8 +198,7 @@ fn switches(written: &mut Written, workload: &Workload) {
 
 fn request_settings(settings: &RequestSettings) -> Value {
     let (defaults, mut written) = (RequestSettings::default(), Written::default());
-    let millis =
-        |duration: std::time::Duration| json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    let millis = |duration: Duration| json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     if settings.request_timeout != defaults.request_timeout {
         written.put("request_timeout_ms", millis(settings.request_timeout));
     }
@@ -215,13 +212,33 @@ fn request_settings(settings: &RequestSettings) -> Value {
     Value::Object(written.0)
 }
 
+/// Documents know whole seconds only; a part of one counts as one, so that no clock ends before its time or is 0.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
 fn probe(probe: Option<&Probe>) -> Value {
     let Some(probe) = probe else { return Value::Null };
     json!({
-        "initial_delay": probe.initial_delay.as_secs(),
-        "period": probe.period.as_secs(),
-        "timeout": probe.timeout.as_secs(),
+        "initial_delay": whole_seconds(probe.initial_delay),
+        "period": whole_seconds(probe.period),
+        "timeout": whole_seconds(probe.timeout),
         "success_threshold": probe.success_threshold,
         "failure_threshold": probe.failure_threshold,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_second_is_not_lost() {
+        for (millis, seconds) in [(0, 0), (1, 1), (500, 1), (1_000, 1), (1_500, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis}");
+        }
+        let settings = BatchSettings { timeout: Duration::from_millis(500), ..BatchSettings::default() };
+        let written = batch_settings(&settings, &Workload::default());
+        assert_eq!(written, json!({"retry_settings": {"timeout": 1}}));
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Fields, deployment};
+use crate::arm::resource::word;
 use crate::forms::Form;
 use crate::model::batch::{BatchDeployment, BatchSettings, RequestFormat};
 
@@ -64,8 +65,7 @@ fn all(shown: &BatchDeployment) -> Fields {
 
 /// How requests are made, as it is written.
 pub fn write(settings: &BatchSettings) -> Fields {
-    let word = FORMATS.iter().find(|(_, format)| *format == settings.request_format);
-    let word = word.map_or("raw", |(word, _)| *word);
-    let fields = [("request_format", json!(word)), ("rows_per_request", json!(settings.rows_per_request))];
+    let format = word(&FORMATS, &settings.request_format);
+    let fields = [("request_format", json!(format)), ("rows_per_request", json!(settings.rows_per_request))];
     fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

@@ -1,79 +1,56 @@
 //! Batch deployments.
 
-use super::{Outcome, removed, status};
+use uuid::Uuid;
+
+use super::noun::Noun;
+use super::{Outcome, describe_tags, placeholder, removed};
 use crate::arm::batch_deployment::{self, BatchDeploymentView};
 use crate::arm::deployment::Place;
 use crate::arm::resource::{About, agrees};
 use crate::control::Control;
-use crate::control::answer::Reply;
 use crate::control::call::Call;
-use crate::control::paging::{Order, size};
 use crate::forms::Form;
 use crate::model::asset::Routes;
-use crate::model::batch::BatchDeployment;
-use crate::model::scope::{Scope, WorkspaceRef};
-use crate::operations::{Granted, Refusal, Written};
-use crate::store::Stored;
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
+use crate::model::resource::Resource;
+use crate::model::scope::WorkspaceRef;
+use crate::operations::{Granted, Refusal};
 
 pub(in crate::control) fn describe(form: &Form<'_>) {
-    let word = || "name".to_owned();
-    let workspace = WorkspaceRef { subscription: word(), resource_group: word(), name: word() };
-    if let (Ok(endpoint), Ok(name)) = ("name".parse(), "name".parse()) {
-        batch_deployment::read(form, Place { workspace, endpoint, name }, None, |_| Routes::default());
+    if let Some(place) = placeholder() {
+        batch_deployment::read(form, place, None, |_| Routes::default());
     }
 }
 
 pub(in crate::control) fn describe_patch(form: &Form<'_>) {
-    form.pairs::<String>("tags", "The user's labels; they replace those there are.");
+    describe_tags(form);
     form.section("properties", "", |f| {
         f.value::<String>("description", "What it is for.").optional();
     });
 }
 
-impl Control {
-    fn show_batch_deployment(
-        &self,
-        id: &Scope,
-        stored: &Stored,
-        shown: &BatchDeployment,
-    ) -> BatchDeploymentView {
-        let location = self.location(&shown.serving.workspace);
-        let instances = self.operations.instances_of(&shown.serving);
-        let about = About { id, location: &location, system: &stored.system };
-        batch_deployment::view(shown, about, &instances)
+impl Noun for BatchDeployment {
+    type View = BatchDeploymentView;
+
+    fn of(resource: &Resource) -> Option<&BatchDeployment> {
+        resource.batch_deployment()
     }
 
-    fn written_batch_deployment(&self, id: &Scope, written: &Written) -> Outcome {
-        let shown = written.stored.resource.batch_deployment().ok_or(Refusal::Defect)?;
-        let view = self.show_batch_deployment(id, &written.stored, shown);
-        Ok(Reply::with(status(written), view)?.tagged(written.stored.revision))
+    fn workspace(&self) -> &WorkspaceRef {
+        &self.serving.workspace
     }
 
-    async fn known_batch_deployment(&self, id: &Scope) -> Result<std::sync::Arc<Stored>, Refusal> {
-        self.operations.batch_deployment(id).await?.ok_or_else(|| Refusal::NotFound(id.clone()))
+    fn view(&self, control: &Control, about: About<'_>, _: Option<Uuid>) -> BatchDeploymentView {
+        batch_deployment::view(self, about, &control.operations.instances_of(&self.serving))
     }
-}
-
-pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    let stored = control.known_batch_deployment(&granted.scope).await?;
-    let shown = stored.resource.batch_deployment().ok_or(Refusal::Defect)?;
-    Ok(Reply::ok(control.show_batch_deployment(&granted.scope, &stored, shown))?.tagged(stored.revision))
 }
 
 pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Granted) -> Outcome {
     let endpoint = &granted.scope;
-    let known = control.operations.batch_endpoint(endpoint).await?;
-    known.ok_or_else(|| Refusal::NotFound(endpoint.clone()))?;
-    let contents = control.operations.publisher.contents();
-    let each = contents
-        .below(endpoint)
-        .filter_map(|(key, stored)| Some((key, stored, stored.resource.batch_deployment()?)));
-    let items = each.map(|(key, stored, shown)| (key.to_owned(), (stored.clone(), shown.clone())));
-    let size = size(call, &["$top", "count"], 100)?;
-    let page = control.page(call, items.collect(), Order::Ascending, size, |(stored, shown)| {
-        control.show_batch_deployment(&endpoint.deployment(&shown.serving.name), &stored, &shown)
-    })?;
-    Ok(Reply::ok(page)?)
+    control.known::<BatchEndpoint>(endpoint).await?;
+    control.page_below(call, endpoint, &["$top", "count"], |shown: &BatchDeployment| {
+        endpoint.deployment(&shown.serving.name)
+    })
 }
 
 pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Granted) -> Outcome {
@@ -92,17 +69,17 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
     })?;
     let written =
         operations.put_batch_deployment(&granted, before.clone(), described, &call.precondition).await?;
-    control.written_batch_deployment(&granted.scope, &written)
+    control.written::<BatchDeployment>(&granted.scope, &written)
 }
 
 pub(in crate::control) async fn patch(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    let before = control.known_batch_deployment(&granted.scope).await?;
+    let before = control.known::<BatchDeployment>(&granted.scope).await?;
     let known = before.resource.batch_deployment().ok_or(Refusal::Defect)?;
     let changed = call.read(|form| Some(batch_deployment::patch(form, known)))?;
     let operations = &control.operations;
     let written =
         operations.put_batch_deployment(&granted, Some(before.clone()), changed, &call.precondition).await?;
-    control.written_batch_deployment(&granted.scope, &written)
+    control.written::<BatchDeployment>(&granted.scope, &written)
 }
 
 pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: Granted) -> Outcome {

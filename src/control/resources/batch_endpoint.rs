@@ -1,76 +1,53 @@
 //! Batch endpoints.
 
-use super::{Outcome, removed, status};
+use uuid::Uuid;
+
+use super::noun::Noun;
+use super::{Outcome, describe_tags, placeholder, removed};
 use crate::arm::batch_endpoint::{self, BatchEndpointView};
 use crate::arm::resource::{About, agrees};
 use crate::control::Control;
-use crate::control::answer::Reply;
 use crate::control::call::Call;
-use crate::control::paging::{Order, size};
 use crate::forms::Form;
 use crate::model::batch::BatchEndpoint;
 use crate::model::names::EndpointName;
-use crate::model::scope::{Scope, WorkspaceRef};
-use crate::operations::{Granted, Refusal, Written};
-use crate::store::Stored;
+use crate::model::resource::Resource;
+use crate::model::scope::WorkspaceRef;
+use crate::operations::{Granted, Refusal};
 
 pub(in crate::control) fn describe(form: &Form<'_>) {
-    let word = || "name".to_owned();
-    let workspace = WorkspaceRef { subscription: word(), resource_group: word(), name: word() };
-    if let Ok(name) = "name".parse() {
-        batch_endpoint::read(form, &name, &workspace, None);
+    if let Some(place) = placeholder() {
+        batch_endpoint::read(form, &place.endpoint, &place.workspace, None);
     }
 }
 
 pub(in crate::control) fn describe_patch(form: &Form<'_>) {
-    form.pairs::<String>("tags", "The user's labels; they replace those there are.");
+    describe_tags(form);
 }
 
-impl Control {
-    fn show_batch_endpoint(
-        &self,
-        id: &Scope,
-        stored: &Stored,
-        shown: &BatchEndpoint,
-        operation: Option<String>,
-    ) -> BatchEndpointView {
-        let location = self.location(&shown.workspace);
-        let about = About { id, location: &location, system: &stored.system };
-        batch_endpoint::view(shown, about, &self.addresses.data, operation)
+impl Noun for BatchEndpoint {
+    type View = BatchEndpointView;
+
+    fn of(resource: &Resource) -> Option<&BatchEndpoint> {
+        resource.batch_endpoint()
     }
 
-    fn written_batch_endpoint(&self, id: &Scope, written: &Written) -> Outcome {
-        let shown = written.stored.resource.batch_endpoint().ok_or(Refusal::Defect)?;
-        let uri = self.operation_uri(id, "beidp", written.operation);
-        let view = self.show_batch_endpoint(id, &written.stored, shown, Some(uri));
-        Ok(Reply::with(status(written), view)?.tagged(written.stored.revision))
+    fn workspace(&self) -> &WorkspaceRef {
+        &self.workspace
     }
 
-    async fn known_batch_endpoint(&self, id: &Scope) -> Result<std::sync::Arc<Stored>, Refusal> {
-        self.operations.batch_endpoint(id).await?.ok_or_else(|| Refusal::NotFound(id.clone()))
+    fn view(&self, control: &Control, about: About<'_>, operation: Option<Uuid>) -> BatchEndpointView {
+        let uri = operation.map(|operation| control.operation_uri(about.id, "beidp", operation));
+        batch_endpoint::view(self, about, &control.addresses.data, uri)
     }
-}
-
-pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    let stored = control.known_batch_endpoint(&granted.scope).await?;
-    let shown = stored.resource.batch_endpoint().ok_or(Refusal::Defect)?;
-    let view = control.show_batch_endpoint(&granted.scope, &stored, shown, None);
-    Ok(Reply::ok(view)?.tagged(stored.revision))
 }
 
 pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Granted) -> Outcome {
     let workspace = &granted.scope;
     control.operations.workspace(workspace).ok_or_else(|| Refusal::NotFound(workspace.clone()))?;
-    let contents = control.operations.publisher.contents();
-    let each = contents
-        .below(workspace)
-        .filter_map(|(key, stored)| Some((key, stored, stored.resource.batch_endpoint()?)));
-    let items = each.map(|(key, stored, shown)| (key.to_owned(), (stored.clone(), shown.clone())));
-    let size = size(call, &["count"], 100)?;
-    let page = control.page(call, items.collect(), Order::Ascending, size, |(stored, shown)| {
-        control.show_batch_endpoint(&workspace.batch_endpoint(&shown.name), &stored, &shown, None)
-    })?;
-    Ok(Reply::ok(page)?)
+    control.page_below(call, workspace, &["count"], |shown: &BatchEndpoint| {
+        workspace.batch_endpoint(&shown.name)
+    })
 }
 
 pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Granted) -> Outcome {
@@ -88,17 +65,17 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
     })?;
     let written =
         operations.put_batch_endpoint(&granted, before.clone(), described, &call.precondition).await?;
-    control.written_batch_endpoint(&granted.scope, &written)
+    control.written::<BatchEndpoint>(&granted.scope, &written)
 }
 
 pub(in crate::control) async fn patch(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    let before = control.known_batch_endpoint(&granted.scope).await?;
+    let before = control.known::<BatchEndpoint>(&granted.scope).await?;
     let known = before.resource.batch_endpoint().ok_or(Refusal::Defect)?;
     let changed = call.read(|form| Some(batch_endpoint::patch(form, known)))?;
     let operations = &control.operations;
     let written =
         operations.put_batch_endpoint(&granted, Some(before.clone()), changed, &call.precondition).await?;
-    control.written_batch_endpoint(&granted.scope, &written)
+    control.written::<BatchEndpoint>(&granted.scope, &written)
 }
 
 pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: Granted) -> Outcome {

@@ -1,6 +1,6 @@
 //! Data stores and their secrets.
 
-use super::{Outcome, removed, status};
+use super::{Outcome, placeholder, removed, status};
 use crate::arm::datastore::{self, DatastoreView, SecretsView};
 use crate::arm::resource::agrees;
 use crate::control::Control;
@@ -9,15 +9,13 @@ use crate::control::call::Call;
 use crate::control::paging::{Order, size};
 use crate::forms::Form;
 use crate::model::datastore::{DEFAULT_STORE, Datastore};
-use crate::model::scope::{Scope, WorkspaceRef};
+use crate::model::scope::Scope;
 use crate::operations::{Granted, Refusal};
 use crate::store::Stored;
 
 pub(in crate::control) fn describe(form: &Form<'_>) {
-    let word = || "name".to_owned();
-    let workspace = WorkspaceRef { subscription: word(), resource_group: word(), name: word() };
-    if let Ok(name) = "name".parse() {
-        datastore::read(form, &name, &workspace, None);
+    if let (Some(place), Ok(name)) = (placeholder(), "name".parse()) {
+        datastore::read(form, &name, &place.workspace, None);
     }
 }
 
@@ -42,11 +40,8 @@ impl Control {
 pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Granted) -> Outcome {
     let found = control.operations.datastore(&granted.scope).await?;
     let found = found.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
-    let reply = Reply::ok(control.show_datastore(&granted.scope, &found.store, found.stored.as_deref())?)?;
-    Ok(match found.stored {
-        Some(stored) => reply.tagged(stored.revision),
-        None => reply,
-    })
+    let view = control.show_datastore(&granted.scope, &found.store, found.stored.as_deref())?;
+    Ok(Reply::ok(view)?.tagged(found.stored.map(|stored| stored.revision)))
 }
 
 pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Granted) -> Outcome {

@@ -2,8 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
-use super::{Outcome, removed, status};
+use super::noun::Noun;
+use super::{Outcome, describe_tags, placeholder, removed};
 use crate::arm::access::LogsView;
 use crate::arm::deployment::{self, DeploymentView, Place};
 use crate::arm::envelope::Page;
@@ -11,24 +13,22 @@ use crate::arm::resource::{About, agrees};
 use crate::control::Control;
 use crate::control::answer::Reply;
 use crate::control::call::Call;
-use crate::control::paging::{Order, size};
 use crate::forms::Form;
 use crate::model::asset::Routes;
 use crate::model::deployment::Deployment;
-use crate::model::scope::{Scope, WorkspaceRef};
-use crate::operations::{Granted, Refusal, Written};
-use crate::store::Stored;
+use crate::model::endpoint::Endpoint;
+use crate::model::resource::Resource;
+use crate::model::scope::WorkspaceRef;
+use crate::operations::{Granted, Refusal};
 
 pub(in crate::control) fn describe(form: &Form<'_>) {
-    let word = || "name".to_owned();
-    let workspace = WorkspaceRef { subscription: word(), resource_group: word(), name: word() };
-    if let (Ok(endpoint), Ok(name)) = ("name".parse(), "name".parse()) {
-        deployment::read(form, Place { workspace, endpoint, name }, None, |_| Routes::default());
+    if let Some(place) = placeholder() {
+        deployment::read(form, place, None, |_| Routes::default());
     }
 }
 
 pub(in crate::control) fn describe_patch(form: &Form<'_>) {
-    form.pairs::<String>("tags", "The user's labels; they replace those there are.");
+    describe_tags(form);
     form.section("sku", "How large it is.", |f| {
         f.carried("name");
         f.value::<u32>("capacity", "How many instances.").optional();
@@ -49,44 +49,27 @@ fn read_logs(form: &Form<'_>) -> Option<u32> {
     form.value::<u32>("tail", "The last lines only.").optional()
 }
 
-impl Control {
-    fn show_deployment(&self, id: &Scope, stored: &Stored, shown: &Deployment) -> DeploymentView {
-        let location = self.location(&shown.workspace);
-        let instances = self.operations.instances_of(shown);
-        deployment::view(shown, About { id, location: &location, system: &stored.system }, &instances)
+impl Noun for Deployment {
+    type View = DeploymentView;
+
+    fn of(resource: &Resource) -> Option<&Deployment> {
+        resource.deployment()
     }
 
-    fn written_deployment(&self, id: &Scope, written: &Written) -> Outcome {
-        let shown = written.stored.resource.deployment().ok_or(Refusal::Defect)?;
-        let view = self.show_deployment(id, &written.stored, shown);
-        Ok(Reply::with(status(written), view)?.tagged(written.stored.revision))
+    fn workspace(&self) -> &WorkspaceRef {
+        &self.workspace
     }
 
-    async fn known_deployment(&self, id: &Scope) -> Result<std::sync::Arc<Stored>, Refusal> {
-        self.operations.deployment(id).await?.ok_or_else(|| Refusal::NotFound(id.clone()))
+    fn view(&self, control: &Control, about: About<'_>, _: Option<Uuid>) -> DeploymentView {
+        deployment::view(self, about, &control.operations.instances_of(self))
     }
-}
-
-pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    let stored = control.known_deployment(&granted.scope).await?;
-    let shown = stored.resource.deployment().ok_or(Refusal::Defect)?;
-    Ok(Reply::ok(control.show_deployment(&granted.scope, &stored, shown))?.tagged(stored.revision))
 }
 
 pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Granted) -> Outcome {
     let endpoint = &granted.scope;
-    let known = control.operations.endpoint(endpoint).await?;
-    known.ok_or_else(|| Refusal::NotFound(endpoint.clone()))?;
-    let contents = control.operations.publisher.contents();
-    let each = contents
-        .below(endpoint)
-        .filter_map(|(key, stored)| Some((key, stored, stored.resource.deployment()?)));
-    let items = each.map(|(key, stored, shown)| (key.to_owned(), (stored.clone(), shown.clone())));
-    let size = size(call, &["$top", "count"], 100)?;
-    let page = control.page(call, items.collect(), Order::Ascending, size, |(stored, shown)| {
-        control.show_deployment(&endpoint.deployment(&shown.name), &stored, &shown)
-    })?;
-    Ok(Reply::ok(page)?)
+    control.known::<Endpoint>(endpoint).await?;
+    control
+        .page_below(call, endpoint, &["$top", "count"], |shown: &Deployment| endpoint.deployment(&shown.name))
 }
 
 pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Granted) -> Outcome {
@@ -104,17 +87,17 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
         deployment::read(form, place, known, |environment| operations.routes_of_environment(environment))
     })?;
     let written = operations.put_deployment(&granted, before.clone(), described, &call.precondition).await?;
-    control.written_deployment(&granted.scope, &written)
+    control.written::<Deployment>(&granted.scope, &written)
 }
 
 pub(in crate::control) async fn patch(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    let before = control.known_deployment(&granted.scope).await?;
+    let before = control.known::<Deployment>(&granted.scope).await?;
     let known = before.resource.deployment().ok_or(Refusal::Defect)?;
     let changed = call.read(|form| Some(deployment::patch(form, known)))?;
     let operations = &control.operations;
     let written =
         operations.put_deployment(&granted, Some(before.clone()), changed, &call.precondition).await?;
-    control.written_deployment(&granted.scope, &written)
+    control.written::<Deployment>(&granted.scope, &written)
 }
 
 pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: Granted) -> Outcome {
@@ -123,7 +106,7 @@ pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: 
 
 pub(in crate::control) async fn logs(control: &Control, call: &Call, granted: Granted) -> Outcome {
     let lines = if call.has_body() { call.read(|form| Some(read_logs(form)))? } else { None };
-    let stored = control.known_deployment(&granted.scope).await?;
+    let stored = control.known::<Deployment>(&granted.scope).await?;
     let shown = stored.resource.deployment().ok_or(Refusal::Defect)?;
     let lines = lines.map_or(LINES, |lines| lines as usize);
     let content = control.operations.output_of(shown, lines).unwrap_or_else(|| {
@@ -161,7 +144,7 @@ struct Capacity {
 }
 
 pub(in crate::control) async fn skus(control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    control.known_deployment(&granted.scope).await?;
+    control.known::<Deployment>(&granted.scope).await?;
     let maximum = u32::try_from(control.operations.limits.instances_per_deployment).unwrap_or(u32::MAX);
     let sku = SkuResource {
         resource_type: deployment::TYPE.to_owned(),

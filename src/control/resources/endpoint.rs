@@ -1,8 +1,10 @@
 //! Online endpoints and their credentials.
 
 use http::StatusCode;
+use uuid::Uuid;
 
-use super::{Outcome, removed, status};
+use super::noun::Noun;
+use super::{Outcome, describe_tags, placeholder, removed};
 use crate::arm::access::{KeysView, TokenView, key_to_regenerate};
 use crate::arm::endpoint::{self, EndpointView};
 use crate::arm::resource::{About, agrees};
@@ -11,25 +13,20 @@ use crate::control::answer::{ApiError, Reply};
 use crate::control::call::Call;
 use crate::control::paging::{Order, size};
 use crate::forms::Form;
-use crate::model::endpoint::EndpointSpec;
+use crate::model::endpoint::{Endpoint, EndpointSpec};
 use crate::model::names::EndpointName;
+use crate::model::resource::Resource;
 use crate::model::scope::{Scope, WorkspaceRef};
-use crate::operations::{Granted, Refusal, Written};
-use crate::store::Stored;
-
-fn placeholder() -> Option<(EndpointName, WorkspaceRef)> {
-    let word = || "name".to_owned();
-    Some(("name".parse().ok()?, WorkspaceRef { subscription: word(), resource_group: word(), name: word() }))
-}
+use crate::operations::{Granted, Refusal};
 
 pub(in crate::control) fn describe(form: &Form<'_>) {
-    if let Some((name, workspace)) = placeholder() {
-        endpoint::read(form, &name, &workspace, None);
+    if let Some(place) = placeholder() {
+        endpoint::read(form, &place.endpoint, &place.workspace, None);
     }
 }
 
 pub(in crate::control) fn describe_patch(form: &Form<'_>) {
-    form.pairs::<String>("tags", "The user's labels; they replace those there are.");
+    describe_tags(form);
     form.carried("identity");
 }
 
@@ -37,28 +34,26 @@ pub(in crate::control) fn describe_regenerate(form: &Form<'_>) {
     key_to_regenerate(form);
 }
 
+impl Noun for Endpoint {
+    type View = EndpointView;
+
+    fn of(resource: &Resource) -> Option<&Endpoint> {
+        resource.endpoint()
+    }
+
+    fn workspace(&self) -> &WorkspaceRef {
+        &self.spec.workspace
+    }
+
+    fn view(&self, control: &Control, about: About<'_>, operation: Option<Uuid>) -> EndpointView {
+        let uri = operation.map(|operation| control.operation_uri(about.id, "oeidp", operation));
+        endpoint::view(&self.spec, about, &control.addresses.data, uri)
+    }
+}
+
 impl Control {
-    fn show_endpoint(
-        &self,
-        id: &Scope,
-        stored: &Stored,
-        spec: &EndpointSpec,
-        operation: Option<String>,
-    ) -> EndpointView {
-        let location = self.location(&spec.workspace);
-        let about = About { id, location: &location, system: &stored.system };
-        endpoint::view(spec, about, &self.addresses.data, operation)
-    }
-
-    fn written_endpoint(&self, id: &Scope, written: &Written) -> Outcome {
-        let spec = &written.stored.resource.endpoint().ok_or(Refusal::Defect)?.spec;
-        let uri = self.operation_uri(id, "oeidp", written.operation);
-        let view = self.show_endpoint(id, &written.stored, spec, Some(uri));
-        Ok(Reply::with(status(written), view)?.tagged(written.stored.revision))
-    }
-
     /// Where the status of an operation can be asked for.
-    pub(super) fn operation_uri(&self, id: &Scope, prefix: &str, operation: uuid::Uuid) -> String {
+    pub(super) fn operation_uri(&self, id: &Scope, prefix: &str, operation: Uuid) -> String {
         let subscription = id.subscription().unwrap_or_default();
         format!(
             "{}/subscriptions/{subscription}/providers/{}/locations/local/mfeOperationsStatus/{prefix}:{operation}?api-version={}",
@@ -67,14 +62,6 @@ impl Control {
             crate::arm::API_VERSION
         )
     }
-}
-
-pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    let stored = control.operations.endpoint(&granted.scope).await?;
-    let stored = stored.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
-    let endpoint = stored.resource.endpoint().ok_or(Refusal::Defect)?;
-    let view = control.show_endpoint(&granted.scope, &stored, &endpoint.spec, None);
-    Ok(Reply::ok(view)?.tagged(stored.revision))
 }
 
 /// Whether labels have every term of a filter: `key` or `key=value`, parted by commas.
@@ -111,15 +98,15 @@ pub(in crate::control) async fn list(control: &Control, call: &Call, granted: Gr
     let contents = control.operations.publisher.contents();
     let each = contents
         .below(workspace)
-        .filter_map(|(key, stored)| Some((key, stored, stored.resource.endpoint()?)));
+        .filter_map(|(key, stored)| Some((key, &**stored, stored.resource.endpoint()?)));
     let items = each.filter(|(_, _, endpoint)| wanted(&endpoint.spec)).map(|(key, stored, endpoint)| {
         let time = if by_change { &stored.system.modified_at } else { &stored.system.created_at };
         let key = if sorted { format!("{time} {key}") } else { key.to_owned() };
-        (key, (stored.clone(), endpoint.spec.clone()))
+        (key, (stored, endpoint))
     });
     let size = size(call, &["count"], 100)?;
-    let page = control.page(call, items.collect(), order, size, |(stored, spec)| {
-        control.show_endpoint(&workspace.online_endpoint(&spec.name), &stored, &spec, None)
+    let page = control.page(call, items.collect(), order, size, |(stored, endpoint)| {
+        control.show(&workspace.online_endpoint(&endpoint.spec.name), (stored, endpoint), None)
     })?;
     Ok(Reply::ok(page)?)
 }
@@ -139,16 +126,15 @@ pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Gra
         endpoint::read(form, &name, &workspace.place, known)
     })?;
     let written = operations.put_endpoint(&granted, before.clone(), described, &call.precondition).await?;
-    control.written_endpoint(&granted.scope, &written)
+    control.written::<Endpoint>(&granted.scope, &written)
 }
 
 pub(in crate::control) async fn patch(control: &Control, call: &Call, granted: Granted) -> Outcome {
-    let before = control.operations.endpoint(&granted.scope).await?;
-    let before = before.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
+    let before = control.known::<Endpoint>(&granted.scope).await?;
     let known = &before.resource.endpoint().ok_or(Refusal::Defect)?.spec;
     let spec = call.read(|form| Some(endpoint::patch(form, known)))?;
     let written = control.operations.patch_endpoint(&granted, &before, spec, &call.precondition).await?;
-    control.written_endpoint(&granted.scope, &written)
+    control.written::<Endpoint>(&granted.scope, &written)
 }
 
 pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: Granted) -> Outcome {
@@ -156,8 +142,7 @@ pub(in crate::control) async fn delete(control: &Control, call: &Call, granted: 
 }
 
 pub(in crate::control) async fn mirror_report(control: &Control, _call: &Call, granted: Granted) -> Outcome {
-    let stored = control.operations.endpoint(&granted.scope).await?;
-    let stored = stored.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
+    let stored = control.known::<Endpoint>(&granted.scope).await?;
     let endpoint = stored.resource.endpoint().ok_or(Refusal::Defect)?;
     Ok(Reply::ok(control.operations.mirror_report(&granted, &endpoint.spec)?)?)
 }

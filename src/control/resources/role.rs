@@ -135,11 +135,8 @@ pub(in crate::control) async fn assignment(control: &Control, call: &Call, grant
     let id = guid(call, ASSIGNMENT_ID)?;
     let own = granted.scope.authorization("roleAssignments", &id.to_string());
     let (grant, stored) = control.operations.grant(&granted.scope, id).ok_or(Refusal::NotFound(own))?;
-    let reply = Reply::ok(role::assignment_view(&grant, stored.as_ref().map(|stored| &stored.system)))?;
-    Ok(match stored {
-        Some(stored) => reply.tagged(stored.revision),
-        None => reply,
-    })
+    let view = role::assignment_view(&grant, stored.as_ref().map(|stored| &stored.system));
+    Ok(Reply::ok(view)?.tagged(stored.map(|stored| stored.revision)))
 }
 
 fn shown_assignment(stored: &Arc<Stored>, code: StatusCode) -> Outcome {
@@ -199,11 +196,8 @@ pub(in crate::control) async fn definition(control: &Control, call: &Call, grant
     let id = guid(call, DEFINITION_ID)?;
     let own = granted.scope.authorization("roleDefinitions", &id.to_string());
     let (found, stored) = control.operations.role(id).ok_or(Refusal::NotFound(own))?;
-    let reply = Reply::ok(role::definition_view(&found, stored.as_ref().map(|stored| &stored.system)))?;
-    Ok(match stored {
-        Some(stored) => reply.tagged(stored.revision),
-        None => reply,
-    })
+    let view = role::definition_view(&found, stored.as_ref().map(|stored| &stored.system));
+    Ok(Reply::ok(view)?.tagged(stored.map(|stored| stored.revision)))
 }
 
 pub(in crate::control) async fn put_definition(control: &Control, call: &Call, granted: Granted) -> Outcome {

@@ -113,11 +113,7 @@ pub(in crate::control) async fn get(control: &Control, _call: &Call, granted: Gr
     let found = control.operations.workspace(&granted.scope);
     let found = found.ok_or_else(|| Refusal::NotFound(granted.scope.clone()))?;
     let view = control.show_workspace(&granted.scope, &found.workspace, found.stored.as_deref());
-    let reply = Reply::ok(view)?;
-    Ok(match found.stored {
-        Some(stored) => reply.tagged(stored.revision),
-        None => reply,
-    })
+    Ok(Reply::ok(view)?.tagged(found.stored.map(|stored| stored.revision)))
 }
 
 pub(in crate::control) async fn put(control: &Control, call: &Call, granted: Granted) -> Outcome {
