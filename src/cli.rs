@@ -19,6 +19,7 @@ mod failure;
 #[cfg(test)]
 mod fake;
 mod file;
+mod flags;
 mod http;
 mod invoke;
 mod job;
@@ -26,6 +27,7 @@ mod login;
 mod mirror;
 mod output;
 mod process;
+mod resource;
 mod role;
 mod scope;
 mod serve;
