@@ -19,6 +19,7 @@ mod failure;
 #[cfg(test)]
 mod fake;
 mod file;
+mod flags;
 mod http;
 mod invoke;
 mod job;
@@ -26,15 +27,17 @@ mod login;
 mod mirror;
 mod output;
 mod process;
+mod resource;
 mod role;
 mod scope;
 mod serve;
 mod shape;
 mod supervisor;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -181,7 +184,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
-    match cli.command {
+    let code = run_command(cli.command);
+    if UNWRITTEN.load(Ordering::Relaxed) { ExitCode::FAILURE } else { code }
+}
+
+fn run_command(command: Command) -> ExitCode {
+    match command {
         Command::Serve { config } => serve::serve(&config),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file),
         Command::Config(ConfigCommand::Schema) => config::schema(),
@@ -225,12 +233,27 @@ fn completion(shell: Shell) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Whether an answer could not be written, for want of space perhaps: a half is no success.
+static UNWRITTEN: AtomicBool = AtomicBool::new(false);
+
 fn say(text: &str) {
-    // A closed pipe is no reason to fail.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    written(writeln!(std::io::stdout(), "{text}"));
 }
 
+/// Whether a part of an answer was written. That a reader has seen enough and closed its pipe is no reason to fail.
+fn written(result: std::io::Result<()>) -> bool {
+    if let Err(error) = &result
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        complain(&format!("scoregate: the answer cannot be written: {error}"));
+        UNWRITTEN.store(true, Ordering::Relaxed);
+    }
+    result.is_ok()
+}
+
+/// Tells what is no part of an answer. It may quote what others wrote, which is to move no cursor.
 fn complain(text: &str) {
+    let text = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ");
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

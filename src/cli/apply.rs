@@ -1,9 +1,9 @@
 //! `scoregate apply`: files say what there shall be; what differs is shown, checked and then made so.
 
-mod batch;
 mod change;
 mod check;
 mod current;
+mod datastore;
 mod diff;
 mod plan;
 #[cfg(test)]
@@ -15,15 +15,25 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use self::change::{Action, Change, Kind};
+use self::change::{Action, Change};
 use self::current::Current;
 use self::plan::Plan;
+use super::client::escape;
 use super::context::Context;
 use super::failure::Failure;
-use super::scope::{described, path};
-use super::{file, say, shape};
+use super::output::Columns;
+use super::scope::{described, located, path};
+use super::shape::Noun;
+use super::{file, say};
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
+use crate::model::deployment::Deployment;
+use crate::model::endpoint::EndpointSpec;
 use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
+use crate::resources::{DatastoreDocument, DocumentKind};
+
+const COLUMNS: Columns =
+    &[("Action", "action"), ("Resource", "resource"), ("Source", "source"), ("Fields", "fields")];
 
 /// Files say what there shall be.
 #[derive(Debug, Args)]
@@ -74,11 +84,13 @@ impl Apply {
             carry_out(context, &plan).await?;
         }
         if !context.printer.in_words() {
-            let changes: Vec<Value> = plan.changes.iter().map(Change::shown).collect();
-            context.printer.print(
-                &json!({"dryRun": self.dry_run, "changes": changes}),
-                &[("DryRun", "dryRun"), ("Changes", "changes")],
-            )?;
+            if context.printer.is_table() {
+                let rows: Vec<Value> = plan.changes.iter().map(Change::row).collect();
+                context.printer.print(&Value::from(rows), COLUMNS)?;
+            } else {
+                let changes: Vec<Value> = plan.changes.iter().map(Change::shown).collect();
+                context.printer.print(&json!({"dryRun": self.dry_run, "changes": changes}), &[])?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -90,15 +102,13 @@ async fn workspaces(context: &Context) -> Result<Vec<Workspace>, Failure> {
     let mut found = vec![described(&context.client, place.clone()).await?];
     let list = format!(
         "/subscriptions/{}/providers/Microsoft.MachineLearningServices/workspaces",
-        place.subscription
+        escape(&place.subscription)
     );
     if let Ok(listed) = context.client.list(&list).await {
         for view in listed {
             let Some(place) = super::scope::workspace_of(&view) else { continue };
             if found.iter().all(|known| !same(known, &place)) {
-                let location = view.get("location").and_then(Value::as_str).unwrap_or("local").to_owned();
-                let (friendly_name, description, tags) = Default::default();
-                found.push(Workspace { place, location, friendly_name, description, tags });
+                found.push(located(place, &view));
             }
         }
     }
@@ -185,13 +195,12 @@ async fn one(context: &Context, change: &Change, request: &Request<'_>) -> Resul
         let found = context.client.find_tagged(&url).await?;
         let (view, now) = found.ok_or_else(|| Failure::failed("it was deleted meanwhile"))?;
         let same = match change.kind {
-            Kind::Endpoint => shape::endpoint(&view)? == shape::endpoint(before)?,
-            Kind::BatchEndpoint => shape::batch_endpoint(&view)? == shape::batch_endpoint(before)?,
-            Kind::BatchDeployment => shape::batch_deployment(&view)? == shape::batch_deployment(before)?,
-            Kind::Datastore => shape::datastore(&view)? == shape::datastore(before)?,
-            Kind::Deployment | Kind::Role | Kind::Grant => {
-                shape::deployment(&view)? == shape::deployment(before)?
-            }
+            DocumentKind::Endpoint => same_noun::<EndpointSpec>(&view, before)?,
+            DocumentKind::Deployment => same_noun::<Deployment>(&view, before)?,
+            DocumentKind::BatchEndpoint => same_noun::<BatchEndpoint>(&view, before)?,
+            DocumentKind::BatchDeployment => same_noun::<BatchDeployment>(&view, before)?,
+            DocumentKind::Datastore => same_noun::<DatastoreDocument>(&view, before)?,
+            DocumentKind::Role | DocumentKind::Assignment | DocumentKind::Denial => view == *before,
         };
         if !same {
             return Err(Failure::failed("it was changed by somebody else meanwhile"));
@@ -200,6 +209,10 @@ async fn one(context: &Context, change: &Change, request: &Request<'_>) -> Resul
     }
     context.client.put_over(&url, body, tag.as_deref()).await?;
     Ok(true)
+}
+
+fn same_noun<T: Noun>(view: &Value, before: &Value) -> Result<bool, Failure> {
+    Ok(T::seen(view)? == T::seen(before)?)
 }
 
 /// The steps of carrying a plan out.
@@ -238,13 +251,14 @@ impl Step {
     /// What this step sends for a change, if it has anything to do with it.
     fn request(self, change: &Change) -> Option<Request<'_>> {
         use Action::{Create, Delete, Update};
+        use DocumentKind as Kind;
         let whole = || change.body.as_ref().map(Request::Put);
         match (self, change.kind, change.action) {
             (Step::Roles, Kind::Role, Create | Update)
             | (Step::Datastores, Kind::Datastore, Create | Update)
             | (Step::Deployments, Kind::Deployment | Kind::BatchDeployment, Create | Update)
             | (Step::Endpoints, Kind::Endpoint | Kind::BatchEndpoint, Update)
-            | (Step::Grants, Kind::Grant, Create | Update) => whole(),
+            | (Step::Grants, Kind::Assignment, Create | Update) => whole(),
             // A new endpoint has no deployments yet that traffic or jobs could go to.
             (Step::NewEndpoints, Kind::Endpoint | Kind::BatchEndpoint, Create) => {
                 change.first.as_ref().map(Request::Put).or_else(whole)
@@ -265,24 +279,20 @@ impl Step {
     }
 }
 
-/// The actions that a change needs.
-fn right(kind: Kind, action: Action) -> String {
-    let verb = if action == Action::Delete { "delete" } else { "write" };
-    let what = match kind {
-        Kind::Endpoint => "Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
-        Kind::Deployment => "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments",
-        Kind::BatchEndpoint => "Microsoft.MachineLearningServices/workspaces/batchEndpoints",
-        Kind::BatchDeployment => "Microsoft.MachineLearningServices/workspaces/batchEndpoints/deployments",
-        Kind::Datastore => "Microsoft.MachineLearningServices/workspaces/datastores",
-        Kind::Role => "Microsoft.Authorization/roleDefinitions",
-        Kind::Grant => "Microsoft.Authorization/roleAssignments",
-    };
-    format!("{what}/{verb}")
-}
-
 impl Change {
     /// The actions it needs, and where.
     fn rights(&self) -> Vec<(String, Scope)> {
-        self.scopes.iter().map(|scope| (right(self.kind, self.action), scope.clone())).collect()
+        let verb = if self.action == Action::Delete { "delete" } else { "write" };
+        let what = match self.kind {
+            DocumentKind::Endpoint => "MachineLearningServices/workspaces/onlineEndpoints",
+            DocumentKind::Deployment => "MachineLearningServices/workspaces/onlineEndpoints/deployments",
+            DocumentKind::BatchEndpoint => "MachineLearningServices/workspaces/batchEndpoints",
+            DocumentKind::BatchDeployment => "MachineLearningServices/workspaces/batchEndpoints/deployments",
+            DocumentKind::Datastore => "MachineLearningServices/workspaces/datastores",
+            DocumentKind::Role => "Authorization/roleDefinitions",
+            DocumentKind::Assignment => "Authorization/roleAssignments",
+            DocumentKind::Denial => "Authorization/denyAssignments",
+        };
+        self.scopes.iter().map(|scope| (format!("Microsoft.{what}/{verb}"), scope.clone())).collect()
     }
 }

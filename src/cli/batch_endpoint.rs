@@ -5,26 +5,24 @@ mod invoke;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::client::escape;
-use super::context::{Context, confirm};
-use super::edit::{self, Edits};
+use super::context::Context;
+use super::edit;
 use super::failure::Failure;
-use super::file;
+use super::flags::{self, Changes, Delete, EndpointFile};
 use super::job::{self, Most};
 use super::output::Columns;
 use super::scope::{described, path};
-use super::shape::{self, batch as shown};
-use crate::arm;
+use super::{file, resource};
 use crate::forms::Node;
 use crate::model::batch::BatchEndpoint as Noun;
+use crate::model::names::DeploymentName;
 use crate::model::workspace::Workspace;
-use crate::resources::{Document, DocumentKind, written};
 
 const COLUMNS: Columns =
     &[("Name", "name"), ("Default", "defaults.deployment_name"), ("ScoringUri", "scoring_uri")];
@@ -61,7 +59,7 @@ A file's fields replace those there are, its tags and properties are added; flag
     #[command(after_help = "Examples:
   scoregate batch-endpoint show -n heart
   scoregate batch-endpoint show -n heart --query defaults.deployment_name -o tsv")]
-    Show(Named),
+    Show(flags::Endpoint),
     /// List the workspace's batch endpoints
     #[command(after_help = "Examples:
   scoregate batch-endpoint list -o table")]
@@ -69,7 +67,7 @@ A file's fields replace those there are, its tags and properties are added; flag
     /// Delete an endpoint and its deployments; its jobs stay
     #[command(after_help = "Examples:
   scoregate batch-endpoint delete -n heart --yes")]
-    Delete(Delete),
+    Delete(Delete<flags::Endpoint>),
     /// Make a job: score files, and write what the model says of them to a data store
     #[command(after_help = invoke::EXAMPLES)]
     Invoke(invoke::Invoke),
@@ -80,13 +78,6 @@ A file's fields replace those there are, its tags and properties are added; flag
     ListJobs(Jobs),
 }
 
-#[derive(Debug, Args)]
-struct Named {
-    /// The endpoint's name
-    #[arg(short, long)]
-    name: String,
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Mode {
@@ -95,58 +86,30 @@ enum Mode {
 
 #[derive(Debug, Args)]
 struct Create {
-    /// The endpoint's name; goes before the file's
-    #[arg(short, long, required_unless_present = "file")]
-    name: Option<String>,
-    /// An endpoint in the form of `az ml`; - for standard input
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    which: EndpointFile,
     /// How callers prove who they are: by an Entra token, there is nothing else
     #[arg(long, value_enum, value_name = "MODE")]
     auth_mode: Option<Mode>,
     #[command(flatten)]
-    edits: Edits,
-    /// Accepted; everything is done when the command returns
-    #[arg(long)]
-    no_wait: bool,
+    changes: Changes,
 }
 
 #[derive(Debug, Args)]
 struct Update {
-    /// The endpoint's name; goes before the file's
-    #[arg(short, long, required_unless_present = "file")]
-    name: Option<String>,
-    /// An endpoint in the form of `az ml`; - for standard input
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    which: EndpointFile,
     /// The deployment of jobs that name none
     #[arg(long, value_name = "DEPLOYMENT")]
     defaults: Option<String>,
     #[command(flatten)]
-    edits: Edits,
-    /// Accepted; everything is done when the command returns
-    #[arg(long)]
-    no_wait: bool,
-}
-
-#[derive(Debug, Args)]
-struct Delete {
-    /// The endpoint's name
-    #[arg(short, long)]
-    name: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
-    /// Accepted; everything is done when the command returns
-    #[arg(long)]
-    no_wait: bool,
+    changes: Changes,
 }
 
 #[derive(Debug, Args)]
 struct Jobs {
-    /// The endpoint's name
-    #[arg(short, long)]
-    name: String,
+    #[command(flatten)]
+    which: flags::Endpoint,
     #[command(flatten)]
     most: Most,
 }
@@ -163,39 +126,28 @@ impl BatchEndpoint {
             Command::Create(options) => {
                 let workspace = described(client, workspace).await?;
                 let made = create(context, &list, &workspace, options).await?;
-                context.printer.print(&shown::shown_endpoint(&made)?, COLUMNS)?;
+                resource::print::<Noun>(context, &made, COLUMNS)?;
             }
             Command::Update(options) => {
                 let workspace = described(client, workspace).await?;
                 let changed = update(context, &list, &workspace, options).await?;
-                context.printer.print(&shown::shown_endpoint(&changed)?, COLUMNS)?;
+                resource::print::<Noun>(context, &changed, COLUMNS)?;
             }
-            Command::Show(Named { name }) => {
-                let found = client.get(&at(name)).await?;
-                context.printer.print(&shown::shown_endpoint(&found)?, COLUMNS)?;
+            Command::Show(flags::Endpoint { name }) => {
+                resource::show::<Noun>(context, &at(name), COLUMNS).await?;
             }
-            Command::List => {
-                let found = client.list(&list).await?;
-                let all = found.iter().map(shown::shown_endpoint).collect::<Result<Vec<Value>, _>>()?;
-                context.printer.print(&Value::from(all), COLUMNS)?;
-            }
-            Command::Delete(options) => {
-                confirm(options.yes, &format!("Deleting endpoint {} and its deployments", options.name))?;
-                if client.delete(&at(&options.name)).await?.is_none() {
-                    return Err(Failure::NotFound(format!("there is no batch endpoint {}", options.name)));
-                }
+            Command::List => resource::list::<Noun>(context, &list, COLUMNS).await?,
+            Command::Delete(Delete { which: flags::Endpoint { name }, yes, .. }) => {
+                let what = format!("Deleting endpoint {name} and its deployments");
+                let missing = format!("there is no batch endpoint {name}");
+                resource::delete(context, &at(name), *yes, &what, missing).await?;
             }
             Command::Invoke(options) => return options.run(context, &base, &at(&options.name)).await,
-            Command::ListJobs(Jobs { name, most }) => job::list_below(context, &at(name), most).await?,
+            Command::ListJobs(Jobs { which, most }) => {
+                job::list_below(context, &at(&which.name), most).await?
+            }
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn noun(file: Option<&PathBuf>, node: Node, workspace: &Workspace) -> Result<Noun, Failure> {
-    match file::document(DocumentKind::BatchEndpoint, file.map(PathBuf::as_path), node, workspace)? {
-        Document::BatchEndpoint(found) => Ok(*found),
-        _ => Err(Failure::usage("the document describes no batch endpoint")),
     }
 }
 
@@ -205,26 +157,18 @@ async fn create(
     workspace: &Workspace,
     options: &Create,
 ) -> Result<Value, Failure> {
-    let mut node = match &options.file {
-        Some(file) => file::one(file)?,
-        None => edit::empty(),
-    };
-    if let Some(name) = &options.name {
-        edit::put(&mut node, "name", &json!(name))?;
-    }
+    let mut node = options.which.document()?;
     if let Some(Mode::AadToken) = options.auth_mode {
         edit::put(&mut node, "auth_mode", &json!("aad_token"))?;
     }
-    options.edits.apply(&mut node)?;
-    let wanted = noun(options.file.as_ref(), node, workspace)?;
+    options.changes.edits.apply(&mut node)?;
+    let wanted: Noun = file::noun(options.which.file.as_deref(), node, workspace)?;
+    let already = format!(
+        "there is a batch endpoint {0} already; `scoregate batch-endpoint update -n {0}` changes it",
+        wanted.name
+    );
     let path = format!("{list}/{}", wanted.name);
-    if context.client.find(&path).await?.is_some() {
-        return Err(Failure::failed(format!(
-            "there is a batch endpoint {0} already; `scoregate batch-endpoint update -n {0}` changes it",
-            wanted.name
-        )));
-    }
-    Ok(context.client.put(&path, &arm::batch_endpoint::body(&wanted, &workspace.location)).await?)
+    resource::make(context, &path, &wanted, &workspace.location, already).await
 }
 
 async fn update(
@@ -233,45 +177,36 @@ async fn update(
     workspace: &Workspace,
     options: &Update,
 ) -> Result<Value, Failure> {
-    let over = options.file.as_ref().map(|file| file::one(file)).transpose()?;
-    let name = options.name.as_deref().or_else(|| edit::field(over.as_ref()?, "name"));
-    let name = name.ok_or_else(|| Failure::usage("which endpoint? -n names it"))?.to_owned();
-    if over.is_none() && options.defaults.is_none() && options.edits.is_empty() {
+    let Update { which, defaults, changes } = options;
+    let over = which.over()?;
+    let name = which.named(over.as_ref())?;
+    if over.is_none() && defaults.is_none() && changes.edits.is_empty() {
         return Err(Failure::usage("nothing to change; give --defaults, --set, --add, --remove or -f"));
     }
     let path = format!("{list}/{}", escape(&name));
-    let found = context.client.find_tagged(&path).await?;
-    let (view, tag) = found.ok_or_else(|| {
-        Failure::NotFound(format!(
-            "there is no batch endpoint {name}; `scoregate batch-endpoint create` makes one"
-        ))
-    })?;
-    let mut node = edit::node(&written::batch_endpoint(&shape::batch_endpoint(&view)?))?;
-    if let Some(over) = over {
-        edit::overlay(&mut node, over)?;
-    }
-    edit::put(&mut node, "name", &json!(name))?;
-    if let Some(defaults) = &options.defaults {
-        // `az ml` takes the name alone and with its key.
-        let deployment = defaults.strip_prefix("deployment_name=").unwrap_or(defaults);
-        edit::put(&mut node, "defaults", &json!({ "deployment_name": deployment }))?;
-    }
-    options.edits.apply(&mut node)?;
-    let wanted = noun(options.file.as_ref(), node, workspace)?;
-    let location = view.get("location").and_then(Value::as_str).unwrap_or(&workspace.location);
-    let body = arm::batch_endpoint::body(&wanted, location);
-    Ok(context.client.put_over(&path, &body, tag.as_deref()).await?)
+    let missing = format!("there is no batch endpoint {name}; `scoregate batch-endpoint create` makes one");
+    resource::change::<Noun>(context, &path, workspace, which.file.as_deref(), missing, |node| {
+        edit::overlay(node, over)?;
+        edit::put(node, "name", &json!(name))?;
+        if let Some(defaults) = defaults {
+            // `az ml` takes the name alone and with its key.
+            let deployment = defaults.strip_prefix("deployment_name=").unwrap_or(defaults);
+            edit::put(node, "defaults", &json!({ "deployment_name": deployment }))?;
+        }
+        changes.edits.apply(node)
+    })
+    .await
 }
 
 /// Makes a deployment the default of its endpoint, whose path is given.
-pub async fn set_default(context: &Context, path: &str, deployment: &str) -> Result<(), Failure> {
-    let found = context.client.find_tagged(path).await?;
-    let (view, tag) = found.ok_or_else(|| Failure::NotFound("the endpoint is gone".to_owned()))?;
-    let mut endpoint = shape::batch_endpoint(&view)?;
-    let name = deployment.parse();
-    let name = name.map_err(|error: crate::model::names::NameError| Failure::failed(error.to_string()))?;
-    endpoint.default_deployment = Some(name);
-    let location = view.get("location").and_then(Value::as_str).unwrap_or_default();
-    context.client.put_over(path, &arm::batch_endpoint::body(&endpoint, location), tag.as_deref()).await?;
-    Ok(())
+pub async fn set_default(
+    context: &Context,
+    path: &str,
+    workspace: &Workspace,
+    deployment: &DeploymentName,
+) -> Result<(), Failure> {
+    let missing = "the endpoint is gone".to_owned();
+    let defaults = json!({ "deployment_name": deployment.to_string() });
+    let edit = |node: &mut Node| edit::put(node, "defaults", &defaults);
+    resource::change::<Noun>(context, path, workspace, None, missing, edit).await.map(drop)
 }

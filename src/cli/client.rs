@@ -63,7 +63,8 @@ pub struct Refusal {
     pub status: u16,
     /// What a program reads.
     pub code: String,
-    message: String,
+    /// What a person reads.
+    pub message: String,
     target: Option<String>,
     details: Vec<String>,
     request_id: Option<String>,
@@ -159,11 +160,7 @@ impl Client {
 
     /// Gets a resource; `None` if it is not there.
     pub async fn find(&self, path: &str) -> Result<Option<Value>, RestError> {
-        match self.get(path).await {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.status() == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(self.find_tagged(path).await?.map(|(found, _)| found))
     }
 
     /// Gets every page of a list.
@@ -197,13 +194,22 @@ impl Client {
 
     /// Puts a resource and gives it as it is then.
     pub async fn put(&self, path: &str, body: &Value) -> Result<Value, RestError> {
-        self.put_over(path, body, None).await
+        self.put_if(path, body, None).await
+    }
+
+    /// Puts a resource where there is none.
+    pub async fn put_new(&self, path: &str, body: &Value) -> Result<Value, RestError> {
+        self.put_if(path, body, Some(("if-none-match", "*"))).await
     }
 
     /// Puts a resource in the place of this state of it only.
     pub async fn put_over(&self, path: &str, body: &Value, tag: Option<&str>) -> Result<Value, RestError> {
+        self.put_if(path, body, tag.map(|tag| ("if-match", tag))).await
+    }
+
+    async fn put_if(&self, path: &str, body: &Value, condition: Condition<'_>) -> Result<Value, RestError> {
         let url = self.url(path);
-        let sent = self.send(Method::PUT, &url, Body::Put(body, tag)).await?;
+        let sent = self.send(Method::PUT, &url, Body::Put(body, condition)).await?;
         let polled = sent.is_polled();
         let done = self.finish(sent, &format!("PUT {path}")).await?;
         // An operation's own answer is not the resource.
@@ -275,10 +281,10 @@ impl Client {
             // What needs no body is sent with none, as Azure's clients do.
             Body::Post(Value::Null) => request = request.header("content-length", "0"),
             Body::Post(body) => request = request.json(body),
-            Body::Put(body, tag) => {
+            Body::Put(body, condition) => {
                 request = request.json(body);
-                if let Some(tag) = tag {
-                    request = request.header("if-match", tag);
+                if let Some((header, value)) = condition {
+                    request = request.header(header, value);
                 }
             }
         }
@@ -346,9 +352,11 @@ impl Client {
 enum Body<'a> {
     None,
     Post(&'a Value),
-    /// With the tag of the state that it replaces.
-    Put(&'a Value, Option<&'a str>),
+    Put(&'a Value, Condition<'a>),
 }
+
+/// The header that says on which state of a resource something may be put.
+type Condition<'a> = Option<(&'static str, &'a str)>;
 
 /// A request that was answered.
 #[derive(Debug)]

@@ -7,16 +7,14 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::escape;
-use super::context::{Context, confirm};
+use super::context::Context;
 use super::edit::{self, Edits};
 use super::failure::Failure;
-use super::file;
 use super::output::Columns;
 use super::scope::{described, path};
-use super::shape::{batch as shown, is_made};
-use crate::arm;
-use crate::arm::datastore::Given;
-use crate::resources::{Document, DocumentKind};
+use super::shape::{Noun, batch};
+use super::{file, resource};
+use crate::resources::DatastoreDocument;
 
 const COLUMNS: Columns = &[
     ("Name", "name"),
@@ -113,41 +111,27 @@ impl Datastore {
                 }
                 options.edits.apply(&mut node)?;
                 let workspace = described(client, workspace).await?;
-                let kind = DocumentKind::Datastore;
-                let Document::Datastore(wanted) =
-                    file::document(kind, Some(&options.file), node, &workspace)?
-                else {
-                    return Err(Failure::usage("the document describes no data store"));
-                };
-                let name = wanted.store.name.to_string();
-                if client.find(&at(&name)).await?.is_some_and(|found| is_made(&found)) {
-                    return Err(Failure::failed(format!(
-                        "there is a data store {name} already; `scoregate apply -f` changes it"
-                    )));
-                }
-                let credential = wanted.credential.map_or(Given::Nothing, Given::New);
-                let body = arm::datastore::body(&wanted.store, &credential);
-                let made = client.put(&at(&name), &body).await?;
-                context.printer.print(&shown::shown_datastore(&made)?, COLUMNS)?;
+                let wanted: DatastoreDocument = file::noun(Some(&options.file), node, &workspace)?;
+                let name = &wanted.store.name;
+                let already =
+                    format!("there is a data store {name} already; `scoregate apply -f` changes it");
+                let path = at(&name.to_string());
+                let made = resource::make(context, &path, &wanted, &workspace.location, already).await?;
+                resource::print::<DatastoreDocument>(context, &made, COLUMNS)?;
             }
             Command::Show(Show { name, include_secrets }) => {
-                let mut store = shown::shown_datastore(&client.get(&at(name)).await?)?;
+                let mut store = DatastoreDocument::shown(&client.get(&at(name)).await?)?;
                 if *include_secrets {
                     let secrets = client.post(&format!("{}/listSecrets", at(name)), &Value::Null).await?;
-                    shown::put_secrets(&mut store, &secrets);
+                    batch::put_secrets(&mut store, &secrets);
                 }
                 context.printer.print(&store, COLUMNS)?;
             }
-            Command::List => {
-                let found = client.list(&list).await?;
-                let all = found.iter().map(shown::shown_datastore).collect::<Result<Vec<Value>, _>>()?;
-                context.printer.print(&Value::from(all), COLUMNS)?;
-            }
+            Command::List => resource::list::<DatastoreDocument>(context, &list, COLUMNS).await?,
             Command::Delete(Delete { name, yes }) => {
-                confirm(*yes, &format!("Deleting data store {name}"))?;
-                if client.delete(&at(name)).await?.is_none() {
-                    return Err(Failure::NotFound(format!("there is no data store {name}")));
-                }
+                let (what, missing) =
+                    (format!("Deleting data store {name}"), format!("there is no data store {name}"));
+                resource::delete(context, &at(name), *yes, &what, missing).await?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -225,8 +225,12 @@ pub fn field<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
     }
 }
 
-/// Lays a file over what is there: its fields replace, its tags and properties are added.
-pub fn overlay(under: &mut Node, over: Node) -> Result<(), Failure> {
+/// Lays a file, if there is one, over what is there: its fields replace, its tags and properties are added.
+pub fn overlay(under: &mut Node, over: Option<Node>) -> Result<(), Failure> {
+    over.map_or(Ok(()), |over| merge(under, over))
+}
+
+fn merge(under: &mut Node, over: Node) -> Result<(), Failure> {
     let (Kind::Map(there), Kind::Map(fields)) = (&mut under.kind, over.kind) else {
         return Err(Failure::usage("the file holds no fields"));
     };
@@ -234,7 +238,7 @@ pub fn overlay(under: &mut Node, over: Node) -> Result<(), Failure> {
         let merged = matches!(key.as_str(), "tags" | "properties");
         match there.iter_mut().find(|(name, ..)| *name == key) {
             Some((.., old)) if merged && matches!((&old.kind, &value.kind), (Kind::Map(_), Kind::Map(_))) => {
-                overlay(old, value)?;
+                merge(old, value)?;
             }
             Some((_, place, old)) => (*place, *old) = (at, value),
             None => there.push((key, at, value)),
@@ -328,7 +332,7 @@ mod tests {
         let over = parse_all("f.yaml", "description: new\ntags: {b: \"3\"}\ntraffic: {green: 100}\n")
             .unwrap()
             .remove(0);
-        overlay(&mut under, over).unwrap();
+        overlay(&mut under, Some(over)).unwrap();
         let after = json!({"name": "x", "description": "new", "tags": {"a": "1", "b": "3"}, "traffic": {"green": 100}});
         assert_eq!(under.to_json(), after);
     }

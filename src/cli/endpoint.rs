@@ -1,23 +1,22 @@
 //! `scoregate online-endpoint`, with `az ml online-endpoint`'s flags and in its form.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::client::escape;
-use super::context::{Context, confirm};
-use super::edit::{self, Edits};
+use super::context::Context;
+use super::edit;
 use super::failure::Failure;
+use super::flags::{self, Changes, Delete, EndpointFile};
 use super::output::Columns;
 use super::scope::{described, path};
-use super::{file, invoke, mirror, shape};
-use crate::arm;
+use super::{file, invoke, mirror, resource};
 use crate::forms::Node;
 use crate::model::endpoint::{AuthMode, EndpointSpec};
+use crate::model::names::DeploymentName;
 use crate::model::workspace::Workspace;
-use crate::resources::{Document, DocumentKind, written};
 
 /// Columns of endpoints.
 const COLUMNS: Columns = &[
@@ -66,7 +65,7 @@ A file's fields replace those there are, its tags and properties are added; flag
     #[command(after_help = "Examples:
   scoregate online-endpoint show -n my-endp1
   scoregate online-endpoint show -n my-endp1 --query scoring_uri -o tsv")]
-    Show(Named),
+    Show(flags::Endpoint),
     /// List the workspace's endpoints
     #[command(after_help = "Examples:
   scoregate online-endpoint list -o table
@@ -75,31 +74,24 @@ A file's fields replace those there are, its tags and properties are added; flag
     /// Delete an endpoint and its deployments
     #[command(after_help = "Examples:
   scoregate online-endpoint delete -n my-endp1 --yes")]
-    Delete(Delete),
+    Delete(Delete<flags::Endpoint>),
     /// Send a request to an endpoint and print the answer
     #[command(after_help = invoke::EXAMPLES)]
     Invoke(invoke::Invoke),
     /// How a shadow deployment answers copies of an endpoint's requests, compared with the live answers
     #[command(after_help = mirror::EXAMPLES)]
-    MirrorReport(Named),
+    MirrorReport(flags::Endpoint),
     /// The keys of an endpoint, or a token for it
     #[command(after_help = "Examples:
   KEY=$(scoregate online-endpoint get-credentials -n my-endp2 --query primaryKey -o tsv)
   TOKEN=$(scoregate online-endpoint get-credentials -n my-endp1 --query accessToken -o tsv)
 
 Keys for auth_mode key, a token of the gateway for aml_token, an Entra token for https://ml.azure.com for aad_token.")]
-    GetCredentials(Named),
+    GetCredentials(flags::Endpoint),
     /// Replace a key; the other one goes on opening the endpoint
     #[command(after_help = "Examples:
   scoregate online-endpoint regenerate-keys -n my-endp2 --key-type secondary")]
     RegenerateKeys(Regenerate),
-}
-
-#[derive(Debug, Args)]
-struct Named {
-    /// The endpoint's name
-    #[arg(short, long)]
-    name: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -112,30 +104,19 @@ enum Mode {
 
 #[derive(Debug, Args)]
 struct Create {
-    /// The endpoint's name; goes before the file's
-    #[arg(short, long, required_unless_present = "file")]
-    name: Option<String>,
-    /// An endpoint in the form of `az ml`; - for standard input
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    which: EndpointFile,
     /// How callers prove who they are
     #[arg(long, value_enum, value_name = "MODE")]
     auth_mode: Option<Mode>,
     #[command(flatten)]
-    edits: Edits,
-    /// Accepted; everything is done when the command returns
-    #[arg(long)]
-    no_wait: bool,
+    changes: Changes,
 }
 
 #[derive(Debug, Args)]
 struct Update {
-    /// The endpoint's name; goes before the file's
-    #[arg(short, long, required_unless_present = "file")]
-    name: Option<String>,
-    /// An endpoint in the form of `az ml`; - for standard input
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    which: EndpointFile,
     /// Shares by deployment, "blue=90 green=10"; they add up to 100 or 0
     #[arg(short = 'r', long, value_name = "SHARES", num_args = 1..)]
     traffic: Option<Vec<String>>,
@@ -143,23 +124,7 @@ struct Update {
     #[arg(long, value_name = "SHARES", num_args = 1..)]
     mirror_traffic: Option<Vec<String>>,
     #[command(flatten)]
-    edits: Edits,
-    /// Accepted; everything is done when the command returns
-    #[arg(long)]
-    no_wait: bool,
-}
-
-#[derive(Debug, Args)]
-struct Delete {
-    /// The endpoint's name
-    #[arg(short, long)]
-    name: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
-    /// Accepted; everything is done when the command returns
-    #[arg(long)]
-    no_wait: bool,
+    changes: Changes,
 }
 
 #[derive(Debug, Args)]
@@ -192,31 +157,25 @@ impl Endpoint {
             Command::Create(options) => {
                 let workspace = described(client, workspace).await?;
                 let made = create(context, &list, &workspace, options).await?;
-                context.printer.print(&shape::shown_endpoint(&made)?, COLUMNS)?;
+                resource::print::<EndpointSpec>(context, &made, COLUMNS)?;
             }
             Command::Update(options) => {
                 let workspace = described(client, workspace).await?;
                 let changed = update(context, &list, &workspace, options).await?;
-                context.printer.print(&shape::shown_endpoint(&changed)?, COLUMNS)?;
+                resource::print::<EndpointSpec>(context, &changed, COLUMNS)?;
             }
-            Command::Show(Named { name }) => {
-                let found = client.get(&at(name)).await?;
-                context.printer.print(&shape::shown_endpoint(&found)?, COLUMNS)?;
+            Command::Show(flags::Endpoint { name }) => {
+                resource::show::<EndpointSpec>(context, &at(name), COLUMNS).await?;
             }
-            Command::List => {
-                let found = client.list(&list).await?;
-                let shown = found.iter().map(shape::shown_endpoint).collect::<Result<Vec<Value>, _>>()?;
-                context.printer.print(&Value::from(shown), COLUMNS)?;
-            }
-            Command::Delete(options) => {
-                confirm(options.yes, &format!("Deleting endpoint {} and its deployments", options.name))?;
-                if client.delete(&at(&options.name)).await?.is_none() {
-                    return Err(Failure::NotFound(format!("there is no endpoint {}", options.name)));
-                }
+            Command::List => resource::list::<EndpointSpec>(context, &list, COLUMNS).await?,
+            Command::Delete(Delete { which: flags::Endpoint { name }, yes, .. }) => {
+                let what = format!("Deleting endpoint {name} and its deployments");
+                let missing = format!("there is no endpoint {name}");
+                resource::delete(context, &at(name), *yes, &what, missing).await?;
             }
             Command::Invoke(options) => return invoke::run(context, &at(&options.name), options).await,
-            Command::MirrorReport(Named { name }) => mirror::report(context, &at(name)).await?,
-            Command::GetCredentials(Named { name }) => {
+            Command::MirrorReport(flags::Endpoint { name }) => mirror::report(context, &at(name)).await?,
+            Command::GetCredentials(flags::Endpoint { name }) => {
                 let endpoint = client.get(&at(name)).await?;
                 let credentials = invoke::credentials(context, &at(name), &endpoint).await?;
                 context.printer.print(&credentials, &[])?;
@@ -255,26 +214,13 @@ fn shares(given: &[String]) -> Result<Value, Failure> {
     Ok(Value::Object(shares))
 }
 
-fn spec(file: Option<&PathBuf>, node: Node, workspace: &Workspace) -> Result<EndpointSpec, Failure> {
-    match file::document(DocumentKind::Endpoint, file.map(PathBuf::as_path), node, workspace)? {
-        Document::Endpoint(spec) => Ok(*spec),
-        _ => Err(Failure::usage("the document describes no endpoint")),
-    }
-}
-
 async fn create(
     context: &Context,
     list: &str,
     workspace: &Workspace,
     options: &Create,
 ) -> Result<Value, Failure> {
-    let mut node = match &options.file {
-        Some(file) => file::one(file)?,
-        None => edit::empty(),
-    };
-    if let Some(name) = &options.name {
-        edit::put(&mut node, "name", &json!(name))?;
-    }
+    let mut node = options.which.document()?;
     if let Some(mode) = options.auth_mode {
         let mode = match mode {
             Mode::Key => AuthMode::Key,
@@ -283,16 +229,14 @@ async fn create(
         };
         edit::put(&mut node, "auth_mode", &json!(mode.as_str()))?;
     }
-    options.edits.apply(&mut node)?;
-    let spec = spec(options.file.as_ref(), node, workspace)?;
+    options.changes.edits.apply(&mut node)?;
+    let spec: EndpointSpec = file::noun(options.which.file.as_deref(), node, workspace)?;
+    let already = format!(
+        "there is an endpoint {0} already; `scoregate online-endpoint update -n {0}` changes it",
+        spec.name
+    );
     let path = format!("{list}/{}", spec.name);
-    if context.client.find(&path).await?.is_some() {
-        return Err(Failure::failed(format!(
-            "there is an endpoint {0} already; `scoregate online-endpoint update -n {0}` changes it",
-            spec.name
-        )));
-    }
-    Ok(context.client.put(&path, &arm::endpoint::body(&spec, &workspace.location)).await?)
+    resource::make(context, &path, &spec, &workspace.location, already).await
 }
 
 async fn update(
@@ -301,56 +245,41 @@ async fn update(
     workspace: &Workspace,
     options: &Update,
 ) -> Result<Value, Failure> {
-    let over = options.file.as_ref().map(|file| file::one(file)).transpose()?;
-    let name = options.name.as_deref().or_else(|| edit::field(over.as_ref()?, "name"));
-    let name = name.ok_or_else(|| Failure::usage("which endpoint? -n names it"))?.to_owned();
-    if over.is_none()
-        && options.traffic.is_none()
-        && options.mirror_traffic.is_none()
-        && options.edits.is_empty()
-    {
+    let Update { which, traffic, mirror_traffic, changes } = options;
+    let over = which.over()?;
+    let name = which.named(over.as_ref())?;
+    if over.is_none() && traffic.is_none() && mirror_traffic.is_none() && changes.edits.is_empty() {
         return Err(Failure::usage(
             "nothing to change; give --traffic, --mirror-traffic, --set, --add, --remove or -f",
         ));
     }
     let path = format!("{list}/{}", escape(&name));
-    let found = context.client.find_tagged(&path).await?;
-    let (view, tag) = found.ok_or_else(|| {
-        Failure::NotFound(format!(
-            "there is no endpoint {name}; `scoregate online-endpoint create` makes one"
-        ))
-    })?;
-    let mut node = edit::node(&written::endpoint(&shape::endpoint(&view)?))?;
-    if let Some(over) = over {
-        edit::overlay(&mut node, over)?;
-    }
-    edit::put(&mut node, "name", &json!(name))?;
-    if let Some(traffic) = &options.traffic {
-        edit::put(&mut node, "traffic", &shares(traffic)?)?;
-    }
-    if let Some(mirror) = &options.mirror_traffic {
-        edit::put(&mut node, "mirror_traffic", &shares(mirror)?)?;
-    }
-    options.edits.apply(&mut node)?;
-    let spec = spec(options.file.as_ref(), node, workspace)?;
-    let location = view.get("location").and_then(Value::as_str).unwrap_or(&workspace.location);
-    let body = arm::endpoint::body(&spec, location);
-    Ok(context.client.put_over(&path, &body, tag.as_deref()).await?)
+    let missing = format!("there is no endpoint {name}; `scoregate online-endpoint create` makes one");
+    let file = which.file.as_deref();
+    resource::change::<EndpointSpec>(context, &path, workspace, file, missing, |node| {
+        edit::overlay(node, over)?;
+        edit::put(node, "name", &json!(name))?;
+        for (key, given) in [("traffic", traffic), ("mirror_traffic", mirror_traffic)] {
+            if let Some(given) = given {
+                edit::put(node, key, &shares(given)?)?;
+            }
+        }
+        changes.edits.apply(node)
+    })
+    .await
 }
 
-/// Gives all traffic of an endpoint to one deployment.
-pub async fn all_traffic(context: &Context, path: &str, deployment: &str) -> Result<(), Failure> {
-    let found = context.client.find_tagged(path).await?;
-    let (view, tag) = found.ok_or_else(|| Failure::NotFound("the endpoint is gone".to_owned()))?;
-    let mut node = edit::node(&written::endpoint(&shape::endpoint(&view)?))?;
-    edit::put(&mut node, "traffic", &json!({ deployment: 100 }))?;
-    let place = shape::endpoint(&view)?.workspace;
-    let location = view.get("location").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (friendly_name, description, tags) = Default::default();
-    let workspace = Workspace { place, location, friendly_name, description, tags };
-    let spec = spec(None, node, &workspace)?;
-    context.client.put_over(path, &arm::endpoint::body(&spec, &workspace.location), tag.as_deref()).await?;
-    Ok(())
+/// Gives all traffic of an endpoint, whose path is given, to one deployment.
+pub async fn all_traffic(
+    context: &Context,
+    path: &str,
+    workspace: &Workspace,
+    deployment: &DeploymentName,
+) -> Result<(), Failure> {
+    let missing = "the endpoint is gone".to_owned();
+    let traffic = json!({ deployment.to_string(): 100 });
+    let edit = |node: &mut Node| edit::put(node, "traffic", &traffic);
+    resource::change::<EndpointSpec>(context, path, workspace, None, missing, edit).await.map(drop)
 }
 
 #[cfg(test)]

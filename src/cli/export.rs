@@ -5,15 +5,18 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::client::escape;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::document;
 use super::role::last;
+use super::say;
 use super::scope::path;
-use super::{say, shape};
+use super::shape::{self, Noun};
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
+use crate::model::deployment::Deployment;
+use crate::model::endpoint::EndpointSpec;
 use crate::model::scope::Scope;
-use crate::resources::written;
+use crate::resources::DatastoreDocument;
 
 /// What the workspace has, as files.
 #[derive(Debug, Args)]
@@ -50,30 +53,28 @@ impl Export {
     }
 }
 
-/// Data stores that somebody made, and endpoints of both kinds, each with its deployments behind it.
+/// Endpoints of both kinds, each with its deployments behind it, and data stores that somebody made.
 pub async fn resources(context: &Context, workspace: &Scope) -> Result<Vec<Value>, Failure> {
-    let list = format!("{}/onlineEndpoints", path(workspace));
+    let base = path(workspace);
+    let mut documents =
+        endpoints::<EndpointSpec, Deployment>(context, &format!("{base}/onlineEndpoints")).await?;
+    documents.extend(
+        endpoints::<BatchEndpoint, BatchDeployment>(context, &format!("{base}/batchEndpoints")).await?,
+    );
+    let stores = context.client.list(&format!("{base}/datastores")).await?;
+    for view in stores.iter().filter(|view| shape::is_made(view)) {
+        documents.push(DatastoreDocument::seen(view)?.written());
+    }
+    Ok(documents)
+}
+
+async fn endpoints<E: Noun, D: Noun>(context: &Context, list: &str) -> Result<Vec<Value>, Failure> {
     let mut documents = Vec::new();
-    for view in context.client.list(&list).await? {
-        let spec = shape::endpoint(&view)?;
-        documents.push(written::endpoint(&spec));
-        let deployments = format!("{list}/{}/deployments", escape(&spec.name.to_string()));
-        for view in context.client.list(&deployments).await? {
-            documents.push(written::deployment(&shape::deployment(&view)?));
-        }
-    }
-    let list = format!("{}/batchEndpoints", path(workspace));
-    for view in context.client.list(&list).await? {
-        let endpoint = shape::batch_endpoint(&view)?;
-        documents.push(written::batch_endpoint(&endpoint));
-        let deployments = format!("{list}/{}/deployments", escape(&endpoint.name.to_string()));
-        for view in context.client.list(&deployments).await? {
-            documents.push(written::batch_deployment(&shape::batch_deployment(&view)?));
-        }
-    }
-    for view in context.client.list(&format!("{}/datastores", path(workspace))).await? {
-        if shape::is_made(&view) {
-            documents.push(written::datastore(&shape::datastore(&view)?));
+    for view in context.client.list(list).await? {
+        let endpoint = E::seen(&view)?;
+        documents.push(endpoint.written());
+        for view in context.client.list(&format!("{}/deployments", path(&endpoint.id()?))).await? {
+            documents.push(D::seen(&view)?.written());
         }
     }
     Ok(documents)

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::edit::{drop_field, told};
 use super::failure::Failure;
+use super::shape::Noun;
 use crate::forms::{Mistakes, Node, Reading, parse_all};
 use crate::model::workspace::Workspace;
-use crate::resources::{Directory, Document, DocumentKind};
+use crate::resources::{Directory, Document};
 
 /// Standard input, written as a file.
 const STDIN: &str = "-";
@@ -37,20 +38,15 @@ pub fn one(path: &Path) -> Result<Node, Failure> {
 }
 
 /// What a document of a file describes, of which the command knows the kind.
-pub fn document(
-    kind: DocumentKind,
-    file: Option<&Path>,
-    mut node: Node,
-    workspace: &Workspace,
-) -> Result<Document, Failure> {
+pub fn noun<T: Noun>(file: Option<&Path>, mut node: Node, workspace: &Workspace) -> Result<T, Failure> {
     // Shown by `az`, read by nobody.
     drop_field(&mut node, "resourceGroup");
     let reading =
         Reading::of(&file.map_or_else(|| "command line".to_owned(), |file| file.display().to_string()));
     let base = base(file)?;
-    let found = Document::read_as(Some(kind), &reading, &node, &base, std::slice::from_ref(workspace));
+    let found = Document::read_as(Some(T::KIND), &reading, &node, &base, std::slice::from_ref(workspace));
     Mistakes::check(reading.finish()).map_err(told)?;
-    found.ok_or_else(|| Failure::usage("the document describes nothing"))
+    found.and_then(T::described).ok_or_else(|| Failure::usage("the document describes nothing"))
 }
 
 /// Where relative paths of a file begin.

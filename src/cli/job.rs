@@ -68,7 +68,7 @@ enum Command {
   scoregate job stream -n nightly-7 && scoregate job show -n nightly-7 --query outputs.score.path -o tsv
 
 On a terminal a line shows how far the job is; elsewhere each change is a line on standard error.
-Ctrl-C ends the following, not the job.")]
+Ctrl-C ends the following with exit code 130, not the job.")]
     Stream(Named),
 }
 

@@ -69,6 +69,11 @@ async fn definition_of(client: &Client, scope: &Scope, role: &str) -> Result<Val
     }
 }
 
+/// A role's GUID, by its name, GUID or id.
+async fn guid_of(client: &Client, scope: &Scope, role: &str) -> Result<String, Failure> {
+    Ok(last(text(&definition_of(client, scope, role).await?, "/id").unwrap_or_default()))
+}
+
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer)?.as_str()
 }

@@ -127,9 +127,14 @@ pub async fn described(client: &Client, place: WorkspaceRef) -> Result<Workspace
         Err(error) if error.status() == Some(403) => Value::Null,
         found => found?,
     };
-    let location = found.get("location").and_then(Value::as_str).unwrap_or("local").to_owned();
+    Ok(located(place, &found))
+}
+
+/// A workspace of which no more is known than what it is called and where a view says it is.
+pub fn located(place: WorkspaceRef, view: &Value) -> Workspace {
+    let location = view.get("location").and_then(Value::as_str).unwrap_or("local").to_owned();
     let (friendly_name, description, tags) = Default::default();
-    Ok(Workspace { place, location, friendly_name, description, tags })
+    Workspace { place, location, friendly_name, description, tags }
 }
 
 /// A scope as the beginning of a path; the root has none.

@@ -1,6 +1,10 @@
-//! Endpoints and deployments between ARM's views, the nouns, and the form in which `az ml` shows them.
+//! Nouns between the views that the server answers, their documents, and the form in which `az ml` shows them.
 
 pub mod batch;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
@@ -9,16 +13,120 @@ use super::scope::workspace_of;
 use crate::arm;
 use crate::forms::{Form, Mistakes, Reading, parse_json};
 use crate::model::asset::Routes;
-use crate::model::batch::{BatchDeployment, BatchEndpoint};
-use crate::model::datastore::{Datastore, DatastoreNameError};
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::EndpointSpec;
-use crate::model::scope::WorkspaceRef;
-use crate::resources::written;
+use crate::model::scope::{Scope, ScopeError, WorkspaceRef};
+use crate::model::traffic::Traffic;
+use crate::resources::{Document, DocumentKind, written};
 
 /// The first keys of a document, in the order in which people write them.
 pub const ORDER: &[&str] =
     &["name", "endpoint_name", "auth_mode", "description", "traffic", "mirror_traffic", "tags", "backend"];
+
+/// A resource of a workspace that documents describe.
+pub trait Noun: Clone + PartialEq {
+    /// What its documents are.
+    const KIND: DocumentKind;
+    /// A view as its owner describes it.
+    fn seen(view: &Value) -> Result<Self, Failure>;
+    /// A view as `az ml` shows it.
+    fn shown(view: &Value) -> Result<Value, Failure>;
+    /// What a document describes, if that is one of these.
+    fn described(document: Document) -> Option<Self>;
+    /// Its document.
+    fn written(&self) -> Value;
+    /// What is sent of it.
+    fn body(&self, location: &str) -> Value;
+    /// Its resource id.
+    fn id(&self) -> Result<Scope, ScopeError>;
+    /// The user's property bag.
+    fn bag(&mut self) -> &mut BTreeMap<String, String>;
+    /// The same without what only deployments that are there can take.
+    #[must_use]
+    fn quiet(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Noun for EndpointSpec {
+    const KIND: DocumentKind = DocumentKind::Endpoint;
+
+    fn seen(view: &Value) -> Result<EndpointSpec, Failure> {
+        let (name, place) = (name(view)?, place(view)?);
+        read(view, |form| Some(arm::endpoint::read(form, &name, &place, None)?.0))
+    }
+
+    fn shown(view: &Value) -> Result<Value, Failure> {
+        let more = json!({
+            "traffic": {}, "mirror_traffic": {}, "public_network_access": "enabled",
+            "identity": {"type": "system_assigned"},
+            "scoring_uri": view.pointer("/properties/scoringUri"), "openapi_uri": view.pointer("/properties/swaggerUri"),
+        });
+        Ok(filled(EndpointSpec::seen(view)?.written(), view, &more))
+    }
+
+    fn written(&self) -> Value {
+        written::endpoint(self)
+    }
+
+    fn id(&self) -> Result<Scope, ScopeError> {
+        self.scope()
+    }
+
+    fn bag(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.properties
+    }
+
+    fn described(document: Document) -> Option<EndpointSpec> {
+        if let Document::Endpoint(found) = document { Some(*found) } else { None }
+    }
+
+    fn body(&self, location: &str) -> Value {
+        arm::endpoint::body(self, location)
+    }
+
+    fn quiet(&self) -> EndpointSpec {
+        EndpointSpec { traffic: Traffic::default(), mirror: None, ..self.clone() }
+    }
+}
+
+impl Noun for Deployment {
+    const KIND: DocumentKind = DocumentKind::Deployment;
+
+    fn seen(view: &Value) -> Result<Deployment, Failure> {
+        let place = place_of_deployment(view)?;
+        read(view, |form| arm::deployment::read(form, place, None, |_| Routes::default()))
+    }
+
+    fn shown(view: &Value) -> Result<Value, Failure> {
+        let more = json!({
+            "type": "managed", "instance_type": null, "model": null, "environment": null, "environment_variables": {},
+            "app_insights_enabled": false, "egress_public_network_access": "enabled", "scale_settings": {"type": "default"},
+            "request_settings": {"request_timeout_ms": 5000, "max_concurrent_requests_per_instance": 1, "max_queue_wait_ms": 500},
+        });
+        Ok(filled(Deployment::seen(view)?.written(), view, &more))
+    }
+
+    fn written(&self) -> Value {
+        written::deployment(self)
+    }
+
+    fn id(&self) -> Result<Scope, ScopeError> {
+        self.scope()
+    }
+
+    fn bag(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.properties
+    }
+
+    fn described(document: Document) -> Option<Deployment> {
+        if let Document::Deployment(found) = document { Some(*found) } else { None }
+    }
+
+    fn body(&self, location: &str) -> Value {
+        arm::deployment::body(self, location)
+    }
+}
 
 /// Reads a view of the server's.
 fn read<T>(view: &Value, what: impl FnOnce(&Form<'_>) -> Option<T>) -> Result<T, Failure> {
@@ -34,64 +142,52 @@ fn text<'a>(view: &'a Value, pointer: &str) -> &'a str {
     view.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A name as the server wrote it.
+fn named<T: FromStr<Err: Display>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error: T::Err| Failure::failed(error.to_string()))
+}
+
+/// The name of a view.
+fn name<T: FromStr<Err: Display>>(view: &Value) -> Result<T, Failure> {
+    named(text(view, "/name"))
+}
+
 /// The workspace that a view is of.
 fn place(view: &Value) -> Result<WorkspaceRef, Failure> {
     workspace_of(view).ok_or_else(|| Failure::failed("the server answered a resource without an id"))
 }
 
-/// An endpoint as its owner describes it.
-pub fn endpoint(view: &Value) -> Result<EndpointSpec, Failure> {
-    let place = place(view)?;
-    let name = text(view, "/name").parse();
-    let name = name.map_err(|error| Failure::failed(crate::model::names::NameError::to_string(&error)))?;
-    read(view, |form| Some(arm::endpoint::read(form, &name, &place, None)?.0))
-}
-
-/// A deployment; its endpoint is the one that its id names.
-pub fn deployment(view: &Value) -> Result<Deployment, Failure> {
-    let place = place_of_deployment(view)?;
-    read(view, |form| arm::deployment::read(form, place, None, |_| Routes::default()))
-}
-
+/// Where a deployment is; its endpoint is the one that its id names.
 fn place_of_deployment(view: &Value) -> Result<arm::deployment::Place, Failure> {
-    let wrong = |error: crate::model::names::NameError| Failure::failed(error.to_string());
     let endpoint = text(view, "/id").split('/').rev().nth(2).unwrap_or_default();
-    Ok(arm::deployment::Place {
-        workspace: place(view)?,
-        endpoint: endpoint.parse().map_err(wrong)?,
-        name: text(view, "/name").parse().map_err(wrong)?,
-    })
+    Ok(arm::deployment::Place { workspace: place(view)?, endpoint: named(endpoint)?, name: name(view)? })
 }
 
-/// A batch endpoint as its owner describes it.
-pub fn batch_endpoint(view: &Value) -> Result<BatchEndpoint, Failure> {
-    let place = place(view)?;
-    let name = text(view, "/name").parse();
-    let name = name.map_err(|error| Failure::failed(crate::model::names::NameError::to_string(&error)))?;
-    read(view, |form| arm::batch_endpoint::read(form, &name, &place, None))
-}
-
-/// A batch deployment; its endpoint is the one that its id names.
-pub fn batch_deployment(view: &Value) -> Result<BatchDeployment, Failure> {
-    let place = place_of_deployment(view)?;
-    read(view, |form| arm::batch_deployment::read(form, place, None, |_| Routes::default()))
-}
-
-/// A data store, without the credential that nobody is shown.
-pub fn datastore(view: &Value) -> Result<Datastore, Failure> {
-    let place = place(view)?;
-    let name = text(view, "/name").parse();
-    let name = name.map_err(|error: DatastoreNameError| Failure::failed(error.to_string()))?;
-    read(view, |form| Some(arm::datastore::read(form, &name, &place, None)?.store))
-}
-
-/// Whether somebody made a data store: a workspace's own has nobody who did.
+/// Whether somebody made what a view is of: a workspace's own data store has nobody who did.
 pub fn is_made(view: &Value) -> bool {
     let default = view.pointer("/properties/isDefault").and_then(Value::as_bool) == Some(true);
     !default || view.get("systemData").is_some()
 }
 
-/// Fills in what documents leave out and `az ml` shows.
+/// A document with what documents leave out and `az ml` shows: what every kind shows, what this one shows besides, and
+/// how a deployment's instances are. What is described is shown as it is.
+fn filled(document: Value, view: &Value, more: &Value) -> Value {
+    let mut document = object(document);
+    let common = json!({
+        "id": view.get("id"), "kind": view.get("kind"), "location": view.get("location"),
+        "resourceGroup": workspace_of(view).map(|place| place.resource_group),
+        "provisioning_state": view.pointer("/properties/provisioningState"),
+        "description": null, "tags": {}, "properties": {},
+    });
+    fill(&mut document, &common);
+    fill(&mut document, more);
+    let instances = text(view, "/properties/properties/scoregate.instances");
+    if let Ok(instances) = serde_json::from_str::<Value>(instances) {
+        document.insert("instances".to_owned(), instances);
+    }
+    Value::Object(document)
+}
+
 fn fill(document: &mut Map<String, Value>, defaults: &Value) {
     for (key, value) in defaults.as_object().into_iter().flatten() {
         match (document.get_mut(key), value) {
@@ -102,47 +198,6 @@ fn fill(document: &mut Map<String, Value>, defaults: &Value) {
             (Some(_), _) => {}
         }
     }
-}
-
-/// What both kinds show besides what their owner describes.
-fn common(view: &Value) -> Value {
-    json!({
-        "id": view.get("id"), "kind": view.get("kind"), "location": view.get("location"),
-        "resourceGroup": workspace_of(view).map(|place| place.resource_group),
-        "provisioning_state": view.pointer("/properties/provisioningState"),
-        "description": null, "tags": {}, "properties": {},
-    })
-}
-
-/// An endpoint as `az ml` shows it.
-pub fn shown_endpoint(view: &Value) -> Result<Value, Failure> {
-    let mut document = object(written::endpoint(&endpoint(view)?));
-    fill(&mut document, &common(view));
-    let more = json!({
-        "traffic": {}, "mirror_traffic": {}, "public_network_access": "enabled",
-        "identity": {"type": "system_assigned"},
-        "scoring_uri": view.pointer("/properties/scoringUri"), "openapi_uri": view.pointer("/properties/swaggerUri"),
-    });
-    fill(&mut document, &more);
-    Ok(Value::Object(document))
-}
-
-/// A deployment as `az ml` shows it.
-pub fn shown_deployment(view: &Value) -> Result<Value, Failure> {
-    let mut document = object(written::deployment(&deployment(view)?));
-    fill(&mut document, &common(view));
-    let more = json!({
-        "type": "managed", "instance_type": null, "model": null, "environment": null, "environment_variables": {},
-        "app_insights_enabled": false, "egress_public_network_access": "enabled", "scale_settings": {"type": "default"},
-        "request_settings": {"request_timeout_ms": 5000, "max_concurrent_requests_per_instance": 1, "max_queue_wait_ms": 500},
-    });
-    // A described environment or model is shown as it is.
-    fill(&mut document, &more);
-    let instances = text(view, "/properties/properties/scoregate.instances");
-    if let Ok(instances) = serde_json::from_str::<Value>(instances) {
-        document.insert("instances".to_owned(), instances);
-    }
-    Ok(Value::Object(document))
 }
 
 /// The fields of a mapping.
@@ -167,7 +222,7 @@ mod tests {
             "scoringUri": "http://h/endpoints/my-ep/score", "swaggerUri": "http://h/endpoints/my-ep/swagger.json",
             "properties": {"azureml.onlineendpointid": "x", "mine": "1"}}});
         assert_eq!(
-            shown_endpoint(&view).unwrap(),
+            EndpointSpec::shown(&view).unwrap(),
             json!({"id": ID, "name": "my-ep", "auth_mode": "aad_token",
             "traffic": {"blue": 100}, "mirror_traffic": {}, "tags": {"a": "b"}, "properties": {"mine": "1"},
             "description": null, "kind": "Managed", "location": "local", "resourceGroup": "g",
@@ -182,12 +237,12 @@ mod tests {
             "endpointComputeType": "Managed", "requestSettings": {"requestTimeout": "PT9S"},
             "properties": {"scoregate.backend": "{\"urls\":[\"http://127.0.0.1:5001\"]}",
                 "scoregate.instances": "[{\"state\":\"healthy\"}]"}}});
-        let shown = shown_deployment(&view).unwrap();
+        let shown = Deployment::shown(&view).unwrap();
         assert_eq!(shown["backend"], json!({"urls": ["http://127.0.0.1:5001"]}));
         assert_eq!(shown["instances"], json!([{"state": "healthy"}]));
         assert_eq!((&shown["endpoint_name"], &shown["instance_count"]), (&json!("my-ep"), &json!(2)));
         let settings = json!({"request_timeout_ms": 9000, "max_concurrent_requests_per_instance": 1, "max_queue_wait_ms": 500});
         assert_eq!(shown["request_settings"], settings);
-        assert!(deployment(&json!({"id": ID, "name": "x"})).is_err());
+        assert!(Deployment::seen(&json!({"id": ID, "name": "x"})).is_err());
     }
 }

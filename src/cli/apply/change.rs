@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::diff::Difference;
+use super::diff::{Difference, differences};
 use crate::model::scope::Scope;
+use crate::resources::DocumentKind;
 
 /// What is done to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,25 +45,21 @@ impl Action {
     }
 }
 
-/// What a resource is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Endpoint,
-    Deployment,
-    BatchEndpoint,
-    BatchDeployment,
-    Datastore,
-    Role,
-    Grant,
+pub fn is_endpoint(kind: DocumentKind) -> bool {
+    matches!(kind, DocumentKind::Endpoint | DocumentKind::BatchEndpoint)
 }
 
-impl Kind {
-    pub fn is_endpoint(self) -> bool {
-        matches!(self, Kind::Endpoint | Kind::BatchEndpoint)
-    }
+pub fn is_deployment(kind: DocumentKind) -> bool {
+    matches!(kind, DocumentKind::Deployment | DocumentKind::BatchDeployment)
+}
 
-    pub fn is_deployment(self) -> bool {
-        matches!(self, Kind::Deployment | Kind::BatchDeployment)
+/// What people call a resource of a workspace: its name, after that of its endpoint if it has one.
+pub fn called(id: &Scope) -> String {
+    let text = id.to_string();
+    let parts: Vec<&str> = text.rsplit('/').take(3).collect();
+    match parts.as_slice() {
+        [name, "deployments", endpoint] => format!("{endpoint}/{name}"),
+        _ => parts.first().copied().unwrap_or_default().to_owned(),
     }
 }
 
@@ -70,7 +67,7 @@ impl Kind {
 #[derive(Debug)]
 pub struct Change {
     pub action: Action,
-    pub kind: Kind,
+    pub kind: DocumentKind,
     /// Its resource id.
     pub id: Scope,
     pub name: String,
@@ -88,16 +85,52 @@ pub struct Change {
 }
 
 impl Change {
+    /// From what there is, null if nothing, to what there shall be. The right to it is needed at the resource.
+    pub fn between(
+        kind: DocumentKind,
+        name: String,
+        id: Scope,
+        source: &str,
+        old: &Value,
+        new: &Value,
+    ) -> Change {
+        let fields = differences(old, new);
+        let action = match (old.is_null(), fields.is_empty()) {
+            (true, _) => Action::Create,
+            (false, false) => Action::Update,
+            (false, true) => Action::Keep,
+        };
+        Change {
+            action,
+            kind,
+            name,
+            scopes: vec![id.clone()],
+            id,
+            source: Some(source.to_owned()),
+            fields,
+            body: None,
+            first: None,
+            before: None,
+        }
+    }
+
+    /// The end of what no document has.
+    pub fn deletion(kind: DocumentKind, id: Scope) -> Change {
+        let gone = Change::between(kind, called(&id), id, "", &Value::Null, &Value::Null);
+        Change { action: Action::Delete, source: None, ..gone }
+    }
+
     /// Kind and name.
     pub fn label(&self) -> String {
         let kind = match self.kind {
-            Kind::Endpoint => "endpoint",
-            Kind::Deployment => "deployment",
-            Kind::BatchEndpoint => "batch endpoint",
-            Kind::BatchDeployment => "batch deployment",
-            Kind::Datastore => "data store",
-            Kind::Role => "role",
-            Kind::Grant => "role assignment",
+            DocumentKind::Endpoint => "endpoint",
+            DocumentKind::Deployment => "deployment",
+            DocumentKind::BatchEndpoint => "batch endpoint",
+            DocumentKind::BatchDeployment => "batch deployment",
+            DocumentKind::Datastore => "data store",
+            DocumentKind::Role => "role",
+            DocumentKind::Assignment => "role assignment",
+            DocumentKind::Denial => "deny assignment",
         };
         format!("{kind} {}", self.name)
     }
@@ -108,6 +141,15 @@ impl Change {
         json!({
             "action": self.action.word(), "resource": self.label(), "id": self.id.to_string(), "source": self.source,
             "fields": self.fields.iter().map(field).collect::<Vec<_>>(),
+        })
+    }
+
+    /// What a table has room for: of a change the fields, of what is new only that it is.
+    pub fn row(&self) -> Value {
+        let fields = self.fields.iter().filter(|_| self.action == Action::Update);
+        json!({
+            "action": self.action.word(), "resource": self.label(), "source": self.source,
+            "fields": fields.map(|found| found.field.as_str()).collect::<Vec<_>>(),
         })
     }
 }

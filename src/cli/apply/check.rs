@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::change::{Action, Change, Kind};
+use super::change::{Action, Change, is_deployment, is_endpoint};
 use super::plan::Planner;
 use crate::model::names::DeploymentName;
 use crate::model::scope::Scope;
@@ -38,7 +38,7 @@ impl Planner<'_> {
     /// Deletes what of the first workspace no document has.
     pub fn prune(&mut self) {
         let kept: BTreeSet<String> = self.seen.keys().cloned().collect();
-        let of_workspace = self.changes.iter().any(|c| c.kind.is_endpoint() || c.kind.is_deployment());
+        let of_workspace = self.changes.iter().any(|c| is_endpoint(c.kind) || is_deployment(c.kind));
         let Some(place) = self.workspaces.first().and_then(|workspace| workspace.place.scope().ok()) else {
             return;
         };
@@ -51,32 +51,19 @@ impl Planner<'_> {
         // An endpoint that only deployments of the files speak of is theirs as well.
         let spoken_of =
             |id: &str| kept.iter().any(|known| known == id || known.starts_with(&format!("{id}/")));
-        let mut gone = Vec::<(String, Kind, String, Scope)>::new();
-        for (id, kind, name, scope) in self.current.all() {
+        let mut gone = Vec::<Change>::new();
+        for (key, kind, id) in self.current.all() {
             // A deployment goes with its endpoint.
-            let with = |endpoint: &str| id.starts_with(&format!("{endpoint}/"));
-            if let Ok(scope) = scope
-                && inside(id)
-                && !spoken_of(id)
-                && !gone.iter().any(|(endpoint, ..)| with(endpoint))
+            let with = |endpoint: &Change| key.starts_with(&format!("{}/", endpoint.id.key()));
+            if let Ok(id) = id
+                && inside(key)
+                && !spoken_of(key)
+                && !gone.iter().any(with)
             {
-                gone.push((id.clone(), kind, name, scope));
+                gone.push(Change::deletion(kind, id));
             }
         }
-        for (_, kind, name, id) in gone {
-            self.push(Change {
-                action: Action::Delete,
-                kind,
-                name,
-                scopes: vec![id.clone()],
-                id,
-                source: None,
-                fields: Vec::new(),
-                body: None,
-                first: None,
-                before: None,
-            });
-        }
+        self.changes.extend(gone);
     }
 
     /// What no server could do: traffic to nobody, deployments of nobody, deployments deleted under traffic.
@@ -93,7 +80,7 @@ impl Planner<'_> {
                 mistakes.push(format!("{source}: {field}: there is no deployment `{name}`, neither in the files nor on the server"));
             }
         }
-        for change in self.changes.iter().filter(|change| change.kind.is_deployment()) {
+        for change in self.changes.iter().filter(|change| is_deployment(change.kind)) {
             let key = change.id.key();
             let endpoint = key.rsplitn(3, '/').nth(2).unwrap_or_default();
             let there = self.current.view(endpoint);

@@ -5,29 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::change::Kind;
 use crate::cli::client::escape;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::scope::path;
-use crate::cli::shape;
+use crate::cli::shape::{Noun, is_made};
 use crate::model::batch::{BatchDeployment, BatchEndpoint};
-use crate::model::datastore::Datastore;
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::EndpointSpec;
 use crate::model::scope::{Scope, ScopeError};
 use crate::model::workspace::Workspace;
 use crate::rbac::builtin;
-use crate::resources::Document;
+use crate::resources::{DatastoreDocument, Document, DocumentKind};
 
-/// The server's state, by resource id in lower case.
+/// Resources of a kind by id in lower case, each with what the server showed.
+pub type Known<T> = BTreeMap<String, (T, Value)>;
+
+/// The server's state.
 #[derive(Debug, Default)]
 pub struct Current {
-    pub endpoints: BTreeMap<String, (EndpointSpec, Value)>,
-    pub deployments: BTreeMap<String, (Deployment, Value)>,
-    pub batch_endpoints: BTreeMap<String, (BatchEndpoint, Value)>,
-    pub batch_deployments: BTreeMap<String, (BatchDeployment, Value)>,
-    pub datastores: BTreeMap<String, (Datastore, Value)>,
+    pub endpoints: Known<EndpointSpec>,
+    pub deployments: Known<Deployment>,
+    pub batch_endpoints: Known<BatchEndpoint>,
+    pub batch_deployments: Known<BatchDeployment>,
+    pub datastores: Known<DatastoreDocument>,
     /// Custom roles, by GUID.
     pub roles: BTreeMap<Uuid, Value>,
     /// Role assignments, by GUID.
@@ -48,27 +49,25 @@ impl Current {
         let mut named = BTreeSet::new();
         let mut stores = BTreeMap::new();
         let (mut role_scopes, mut grant_scopes) = (BTreeMap::new(), BTreeMap::new());
+        let mut speak_of = |place: Scope, endpoint: Scope| {
+            named.insert(endpoint.key().to_owned());
+            places.insert(place.key().to_owned(), place);
+        };
         for (_, document) in documents {
             match document {
-                Document::Endpoint(spec) => {
-                    let scope = spec.workspace.scope()?;
-                    named.insert(spec.scope()?.key().to_owned());
-                    places.insert(scope.key().to_owned(), scope);
-                }
+                Document::Endpoint(spec) => speak_of(spec.workspace.scope()?, spec.scope()?),
                 Document::Deployment(found) => {
-                    let scope = found.workspace.scope()?;
-                    named.insert(scope.online_endpoint(&found.endpoint).key().to_owned());
-                    places.insert(scope.key().to_owned(), scope);
+                    let place = found.workspace.scope()?;
+                    let endpoint = place.online_endpoint(&found.endpoint);
+                    speak_of(place, endpoint);
                 }
                 Document::BatchEndpoint(endpoint) => {
-                    let scope = endpoint.workspace.scope()?;
-                    named.insert(endpoint.scope()?.key().to_owned());
-                    places.insert(scope.key().to_owned(), scope);
+                    speak_of(endpoint.workspace.scope()?, endpoint.scope()?);
                 }
                 Document::BatchDeployment(found) => {
-                    let scope = found.serving.workspace.scope()?;
-                    named.insert(scope.batch_endpoint(&found.serving.endpoint).key().to_owned());
-                    places.insert(scope.key().to_owned(), scope);
+                    let place = found.serving.workspace.scope()?;
+                    let endpoint = place.batch_endpoint(&found.serving.endpoint);
+                    speak_of(place, endpoint);
                 }
                 Document::Datastore(document) => {
                     let scope = document.store.workspace.scope()?;
@@ -96,11 +95,16 @@ impl Current {
             let whole = whole && first.as_ref() == Some(place);
             // Who may look at one kind only describes that kind only.
             let of = |kind: &str| whole || named.iter().any(|id| id.contains(kind));
+            let wanted = |id: &Scope| whole || named.contains(id.key());
             if of("/onlineendpoints/") {
-                current.endpoints_of(context, place, &named, whole).await?;
+                let list = format!("{}/onlineEndpoints", path(place));
+                let into = (&mut current.endpoints, &mut current.deployments);
+                endpoints(context, &list, wanted, into).await?;
             }
             if of("/batchendpoints/") {
-                current.batch_endpoints_of(context, place, &named, whole).await?;
+                let list = format!("{}/batchEndpoints", path(place));
+                let into = (&mut current.batch_endpoints, &mut current.batch_deployments);
+                endpoints(context, &list, wanted, into).await?;
             }
         }
         for place in stores.values() {
@@ -115,63 +119,11 @@ impl Current {
         Ok(current)
     }
 
-    /// A workspace's endpoints, and the deployments of those that are named, or of all.
-    pub async fn endpoints_of(
-        &mut self,
-        context: &Context,
-        workspace: &Scope,
-        named: &BTreeSet<String>,
-        whole: bool,
-    ) -> Result<(), Failure> {
-        let list = format!("{}/onlineEndpoints", path(workspace));
-        for view in context.client.list(&list).await? {
-            let spec = shape::endpoint(&view)?;
-            let id = spec.scope()?;
-            if whole || named.contains(id.key()) {
-                let list = format!("{list}/{}/deployments", escape(&spec.name.to_string()));
-                for view in context.client.list(&list).await? {
-                    let found = shape::deployment(&view)?;
-                    let id = found.scope()?;
-                    self.deployments.insert(id.key().to_owned(), (found, view));
-                }
-            }
-            self.endpoints.insert(id.key().to_owned(), (spec, view));
-        }
-        Ok(())
-    }
-
-    /// A workspace's batch endpoints, and the deployments of those that are named, or of all.
-    async fn batch_endpoints_of(
-        &mut self,
-        context: &Context,
-        workspace: &Scope,
-        named: &BTreeSet<String>,
-        whole: bool,
-    ) -> Result<(), Failure> {
-        let list = format!("{}/batchEndpoints", path(workspace));
-        for view in context.client.list(&list).await? {
-            let endpoint = shape::batch_endpoint(&view)?;
-            let id = endpoint.scope()?;
-            if whole || named.contains(id.key()) {
-                let list = format!("{list}/{}/deployments", escape(&endpoint.name.to_string()));
-                for view in context.client.list(&list).await? {
-                    let found = shape::batch_deployment(&view)?;
-                    let id = found.scope()?;
-                    self.batch_deployments.insert(id.key().to_owned(), (found, view));
-                }
-            }
-            self.batch_endpoints.insert(id.key().to_owned(), (endpoint, view));
-        }
-        Ok(())
-    }
-
     /// A workspace's data stores, without the one that nobody made.
     async fn datastores_of(&mut self, context: &Context, workspace: &Scope) -> Result<(), Failure> {
         for view in context.client.list(&format!("{}/datastores", path(workspace))).await? {
-            if shape::is_made(&view) {
-                let store = shape::datastore(&view)?;
-                let id = store.scope()?;
-                self.datastores.insert(id.key().to_owned(), (store, view));
+            if is_made(&view) {
+                insert(&mut self.datastores, DatastoreDocument::seen(&view)?, view)?;
             }
         }
         Ok(())
@@ -179,37 +131,24 @@ impl Current {
 
     /// What the server showed under an id in lower case.
     pub fn view(&self, id: &str) -> Option<&Value> {
-        let online = self.endpoints.get(id).map(|(_, view)| view);
-        let online = online.or_else(|| self.deployments.get(id).map(|(_, view)| view));
-        let batch = online.or_else(|| self.batch_endpoints.get(id).map(|(_, view)| view));
-        let batch = batch.or_else(|| self.batch_deployments.get(id).map(|(_, view)| view));
-        batch.or_else(|| self.datastores.get(id).map(|(_, view)| view))
+        fn of<'a, T>(known: &'a Known<T>, id: &str) -> Option<&'a Value> {
+            known.get(id).map(|(_, view)| view)
+        }
+        let endpoints = of(&self.endpoints, id).or_else(|| of(&self.batch_endpoints, id));
+        let deployments = || of(&self.deployments, id).or_else(|| of(&self.batch_deployments, id));
+        endpoints.or_else(deployments).or_else(|| of(&self.datastores, id))
     }
 
-    /// Endpoints, deployments and data stores: id in lower case, kind, name, id. Deployments come after endpoints.
-    pub fn all(&self) -> Vec<(&String, Kind, String, Result<Scope, ScopeError>)> {
-        let endpoints = self
-            .endpoints
-            .iter()
-            .map(|(id, (spec, _))| (id, Kind::Endpoint, spec.name.to_string(), spec.scope()));
-        let batch_endpoints = self.batch_endpoints.iter().map(|(id, (endpoint, _))| {
-            (id, Kind::BatchEndpoint, endpoint.name.to_string(), endpoint.scope())
-        });
-        let of = |deployment: &Deployment| format!("{}/{}", deployment.endpoint, deployment.name);
-        let deployments = self
-            .deployments
-            .iter()
-            .map(move |(id, (found, _))| (id, Kind::Deployment, of(found), found.scope()));
-        let batch_deployments = self
-            .batch_deployments
-            .iter()
-            .map(move |(id, (found, _))| (id, Kind::BatchDeployment, of(&found.serving), found.scope()));
-        let stores = self
-            .datastores
-            .iter()
-            .map(|(id, (store, _))| (id, Kind::Datastore, store.name.to_string(), store.scope()));
-        let endpoints = endpoints.chain(batch_endpoints);
-        endpoints.chain(deployments).chain(batch_deployments).chain(stores).collect()
+    /// Endpoints, deployments and data stores: id in lower case, kind, id. Deployments come after endpoints.
+    pub fn all(&self) -> Vec<(&String, DocumentKind, Result<Scope, ScopeError>)> {
+        fn of<T: Noun>(
+            known: &Known<T>,
+        ) -> impl Iterator<Item = (&String, DocumentKind, Result<Scope, ScopeError>)> {
+            known.iter().map(|(id, (noun, _))| (id, T::KIND, noun.id()))
+        }
+        let endpoints = of(&self.endpoints).chain(of(&self.batch_endpoints));
+        let deployments = of(&self.deployments).chain(of(&self.batch_deployments));
+        endpoints.chain(deployments).chain(of(&self.datastores)).collect()
     }
 
     /// The custom roles that can be assigned at a scope.
@@ -246,6 +185,31 @@ impl Current {
         };
         self.roles.iter().find(|(_, view)| has(view) == Some(name.to_lowercase())).map(|(id, _)| *id)
     }
+}
+
+fn insert<T: Noun>(known: &mut Known<T>, noun: T, view: Value) -> Result<(), ScopeError> {
+    known.insert(noun.id()?.key().to_owned(), (noun, view));
+    Ok(())
+}
+
+/// The endpoints of a list, and the deployments of those that are wanted.
+async fn endpoints<E: Noun, D: Noun>(
+    context: &Context,
+    list: &str,
+    wanted: impl Fn(&Scope) -> bool,
+    into: (&mut Known<E>, &mut Known<D>),
+) -> Result<(), Failure> {
+    for view in context.client.list(list).await? {
+        let endpoint = E::seen(&view)?;
+        let id = endpoint.id()?;
+        if wanted(&id) {
+            for view in context.client.list(&format!("{}/deployments", path(&id))).await? {
+                insert(into.1, D::seen(&view)?, view)?;
+            }
+        }
+        insert(into.0, endpoint, view)?;
+    }
+    Ok(())
 }
 
 /// The GUID that a view is named by.

@@ -5,21 +5,17 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::change::{Action, Change, Kind};
+use super::change::{Action, Change, called};
 use super::check::traffics;
-use super::current::Current;
-use super::diff::{Difference, differences};
+use super::current::{Current, Known};
 use crate::arm;
 use crate::cli::failure::Failure;
-use crate::cli::shape;
-use crate::model::deployment::Deployment;
-use crate::model::endpoint::EndpointSpec;
+use crate::cli::shape::{self, Noun};
 use crate::model::role::{RoleAssignment, RoleDefinition};
-use crate::model::scope::{Scope, WorkspaceRef};
-use crate::model::traffic::Traffic;
+use crate::model::scope::Scope;
 use crate::model::workspace::Workspace;
 use crate::rbac::builtin;
-use crate::resources::{AssignmentDocument, Document, written};
+use crate::resources::{AssignmentDocument, Document, DocumentKind};
 
 /// Every change.
 #[derive(Debug)]
@@ -59,10 +55,12 @@ impl Plan {
         let traffic = traffics(&documents);
         for (source, document) in documents {
             let planned = match document {
-                Document::Endpoint(spec) => planner.endpoint(&source, &spec),
-                Document::Deployment(deployment) => planner.deployment(&source, &deployment),
-                Document::BatchEndpoint(endpoint) => planner.batch_endpoint(&source, &endpoint),
-                Document::BatchDeployment(deployment) => planner.batch_deployment(&source, &deployment),
+                Document::Endpoint(found) => planner.whole(&source, &*found, &current.endpoints),
+                Document::Deployment(found) => planner.whole(&source, &*found, &current.deployments),
+                Document::BatchEndpoint(found) => planner.whole(&source, &*found, &current.batch_endpoints),
+                Document::BatchDeployment(found) => {
+                    planner.whole(&source, &*found, &current.batch_deployments)
+                }
                 Document::Datastore(document) => planner.datastore(&source, *document),
                 Document::Role(role) => planner.role(&source, role, &roles),
                 Document::Assignment(grant) => planner.grant(&source, grant, &roles),
@@ -121,12 +119,21 @@ pub(super) fn compared(document: Value) -> Value {
 }
 
 /// A body with an id and a name, so that it can be read as the server will show it.
-pub(super) fn as_view(mut body: Value, id: &Scope, name: &str) -> Value {
+fn as_view(mut body: Value, id: &Scope) -> Value {
+    let id = id.to_string();
     if let Value::Object(fields) = &mut body {
-        fields.insert("id".to_owned(), json!(id.to_string()));
-        fields.insert("name".to_owned(), json!(name));
+        fields.insert("name".to_owned(), json!(id.rsplit('/').next()));
+        fields.insert("id".to_owned(), json!(id));
     }
     body
+}
+
+/// Adds to a noun the properties that there are: leaving one out does not remove it.
+pub(super) fn keep_bag<T: Noun>(wanted: &mut T, before: Option<&(T, Value)>) {
+    if let Some(mut before) = before.map(|(before, _)| before.clone()) {
+        before.bag().append(wanted.bag());
+        std::mem::swap(before.bag(), wanted.bag());
+    }
 }
 
 impl Planner<'_> {
@@ -138,67 +145,33 @@ impl Planner<'_> {
         }
     }
 
-    pub fn location(&self, place: &WorkspaceRef) -> String {
-        let found = self.workspaces.iter().find(|workspace| super::same(workspace, place));
-        found.map_or_else(|| "local".to_owned(), |workspace| workspace.location.clone())
+    /// Where the workspace of a resource is.
+    fn location(&self, id: &Scope) -> &str {
+        let around =
+            |workspace: &&Workspace| workspace.place.scope().is_ok_and(|workspace| workspace.contains(id));
+        self.workspaces.iter().find(around).map_or("local", |workspace| &workspace.location)
     }
 
-    pub fn push(&mut self, change: Change) {
-        self.changes.push(change);
-    }
-
-    fn endpoint(&mut self, source: &str, spec: &EndpointSpec) -> Result<(), String> {
-        let id = spec.scope().map_err(|error| error.to_string())?;
+    /// A noun whose document says all that is sent.
+    fn whole<T: Noun>(&mut self, source: &str, described: &T, known: &Known<T>) -> Result<(), String> {
+        let id = described.id().map_err(|error| error.to_string())?;
         self.once(&id, source)?;
-        let location = self.location(&spec.workspace);
-        let before = self.current.endpoints.get(id.key());
+        let location = self.location(&id);
+        let before = known.get(id.key());
         // What is compared has gone the way that it will go: into a body, and back out of it.
-        let view = as_view(arm::endpoint::body(spec, &location), &id, &spec.name.to_string());
-        let mut wanted = shape::endpoint(&view).map_err(|error| error.to_string())?;
-        let bag = before.map(|(before, _)| before.properties.clone()).unwrap_or_default();
-        wanted.properties = bag.into_iter().chain(std::mem::take(&mut wanted.properties)).collect();
-        let old = before.map_or(Value::Null, |(before, _)| compared(written::endpoint(before)));
-        let fields = differences(&old, &compared(written::endpoint(&wanted)));
-        let quiet = EndpointSpec { traffic: Traffic::default(), mirror: None, ..wanted.clone() };
-        let waits = before.is_none() && quiet != wanted;
-        self.push(Change {
-            action: action(before.is_some(), &fields),
-            kind: Kind::Endpoint,
-            name: spec.name.to_string(),
-            scopes: vec![id.clone()],
-            id,
-            source: Some(source.to_owned()),
-            fields,
-            body: Some(arm::endpoint::body(&wanted, &location)),
-            first: waits.then(|| arm::endpoint::body(&quiet, &location)),
+        let view = as_view(described.body(location), &id);
+        let mut wanted = T::seen(&view).map_err(|error| error.to_string())?;
+        keep_bag(&mut wanted, before);
+        // A new endpoint has no deployments yet.
+        let first = Some(wanted.quiet()).filter(|quiet| before.is_none() && *quiet != wanted);
+        let old = before.map_or(Value::Null, |(before, _)| compared(before.written()));
+        let change = Change {
+            body: Some(wanted.body(location)),
+            first: first.map(|quiet| quiet.body(location)),
             before: before.map(|(_, view)| view.clone()),
-        });
-        Ok(())
-    }
-
-    fn deployment(&mut self, source: &str, deployment: &Deployment) -> Result<(), String> {
-        let id = deployment.scope().map_err(|error| error.to_string())?;
-        self.once(&id, source)?;
-        let location = self.location(&deployment.workspace);
-        let before = self.current.deployments.get(id.key());
-        let view = as_view(arm::deployment::body(deployment, &location), &id, &deployment.name.to_string());
-        let mut wanted = shape::deployment(&view).map_err(|error| error.to_string())?;
-        let bag = before.map(|(before, _)| before.properties.clone()).unwrap_or_default();
-        wanted.properties = bag.into_iter().chain(std::mem::take(&mut wanted.properties)).collect();
-        let old = before.map_or(Value::Null, |(before, _)| compared(written::deployment(before)));
-        let fields = differences(&old, &compared(written::deployment(&wanted)));
-        self.push(Change {
-            action: action(before.is_some(), &fields),
-            kind: Kind::Deployment,
-            name: format!("{}/{}", deployment.endpoint, deployment.name),
-            scopes: vec![id.clone()],
-            id,
-            source: Some(source.to_owned()),
-            fields,
-            body: Some(arm::deployment::body(&wanted, &location)),
-            first: None,
-            before: before.map(|(_, view)| view.clone()),
-        });
+            ..Change::between(T::KIND, called(&id), id, source, &old, &compared(wanted.written()))
+        };
+        self.changes.push(change);
         Ok(())
     }
 
@@ -215,24 +188,15 @@ impl Planner<'_> {
         self.once(&role.scope(), source)?;
         let body = arm::role::definition_body(&role);
         let before = self.current.roles.get(&id);
-        let fields = differences(
-            &before.map_or(Value::Null, |view| {
-                facts(view, &["roleName", "description", "permissions", "assignableScopes"])
-            }),
-            &facts(&body, &["roleName", "description", "permissions", "assignableScopes"]),
-        );
-        self.push(Change {
-            action: action(before.is_some(), &fields),
-            kind: Kind::Role,
-            name: role.role_name,
+        let of = ["roleName", "description", "permissions", "assignableScopes"];
+        let old = before.map_or(Value::Null, |view| facts(view, &of));
+        let new = facts(&body, &of);
+        let change = Change {
             scopes: role.assignable_scopes,
-            id: scope,
-            source: Some(source.to_owned()),
-            fields,
             body: Some(body),
-            first: None,
-            before: None,
-        });
+            ..Change::between(DocumentKind::Role, role.role_name, scope, source, &old, &new)
+        };
+        self.changes.push(change);
         Ok(())
     }
 
@@ -276,28 +240,15 @@ impl Planner<'_> {
         };
         let body = arm::role::assignment_body(&grant);
         let of = ["principalType", "description", "condition"];
-        let fields = differences(&existing.map_or(Value::Null, |view| facts(view, &of)), &facts(&body, &of));
-        self.push(Change {
-            action: action(existing.is_some(), &fields),
-            kind: Kind::Grant,
-            name: label,
-            id: scope,
+        let old = existing.map_or(Value::Null, |view| facts(view, &of));
+        let new = facts(&body, &of);
+        let change = Change {
             scopes: vec![grant.scope],
-            source: Some(source.to_owned()),
-            fields,
             body: Some(body),
-            first: None,
-            before: None,
-        });
+            ..Change::between(DocumentKind::Assignment, label, scope, source, &old, &new)
+        };
+        self.changes.push(change);
         Ok(())
-    }
-}
-
-pub(super) fn action(exists: bool, fields: &[Difference]) -> Action {
-    match (exists, fields.is_empty()) {
-        (false, _) => Action::Create,
-        (true, false) => Action::Update,
-        (true, true) => Action::Keep,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cli::fake::{Fake, WORKSPACE, control_plane};
+use crate::cli::shape;
 
 const ENDPOINT: &str =
     "name: my-ep\nauth_mode: aad_token\ntraffic: { blue: 90, Green: 10 }\ntags: { a: b }\n";
@@ -24,14 +25,18 @@ async fn apply(fake: &Fake, text: &str, prune: bool, dry_run: bool) -> Result<()
     command.run(&fake.context()).await.map(drop).map_err(|error| error.to_string())
 }
 
-async fn words(fake: &Fake, text: &str) -> String {
+async fn plan(fake: &Fake, text: &str) -> Plan {
     let context = fake.context();
     let file = PathBuf::from(fake.path("resources.yaml"));
     std::fs::write(&file, text).unwrap();
     let workspaces = workspaces(&context).await.unwrap();
     let documents = file::all(&file, &workspaces).unwrap();
     let current = Current::read(&context, &documents, &workspaces, true).await.unwrap();
-    Plan::make(documents, &current, &workspaces, true).unwrap().in_words()
+    Plan::make(documents, &current, &workspaces, true).unwrap()
+}
+
+async fn words(fake: &Fake, text: &str) -> String {
+    plan(fake, text).await.in_words()
 }
 
 #[tokio::test]
@@ -73,7 +78,11 @@ async fn what_differs_is_told_field_by_field() {
          ~ deployment my-ep/blue  ({file}:9)\n    properties.other: two\n    request_settings.request_timeout_ms: 9000 -> 8000\n\
          0 to create, 2 to update, 0 to delete, 3 unchanged"
     );
-    assert_eq!(words(&fake, &changed).await, expected);
+    let plan = plan(&fake, &changed).await;
+    assert_eq!(plan.in_words(), expected);
+    let row = json!({"action": "update", "resource": "endpoint my-ep", "source": format!("{file}:1"),
+        "fields": ["tags.a", "traffic.blue", "traffic.green"]});
+    assert_eq!(plan.changes[0].row(), row);
     apply(&fake, &changed, false, false).await.unwrap();
     let puts = fake.got().into_iter().filter(|got| got.method == "PUT");
     assert!(

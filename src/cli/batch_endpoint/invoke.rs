@@ -15,12 +15,16 @@ use crate::cli::context::Context;
 use crate::cli::credential::Purpose;
 use crate::cli::edit::{self, Edits};
 use crate::cli::failure::Failure;
-use crate::cli::http::{Answer, HttpError, TIME, is_near};
+use crate::cli::http::{Answer, HttpError, TIME};
+use crate::cli::invoke::{by_flag, looked_up};
 use crate::cli::{file, job};
 use crate::forms::Node;
 
 /// Pauses before the request is sent again because the connection broke.
 const AGAIN: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// What looking up an endpoint takes.
+const READ: &str = "Microsoft.MachineLearningServices/workspaces/batchEndpoints/read";
 
 /// Examples for the help.
 pub const EXAMPLES: &str = "Examples:
@@ -158,11 +162,8 @@ impl Invoke {
     /// Makes the job and prints it, or follows it.
     pub async fn run(&self, context: &Context, workspace: &str, endpoint: &str) -> Result<ExitCode, Failure> {
         let body = body::read(self.file.as_deref(), &self.document()?)?;
-        let endpoint = context.client.get(endpoint).await?;
-        let url = endpoint.pointer("/properties/scoringUri").and_then(Value::as_str);
-        let url =
-            url.ok_or_else(|| Failure::failed("the server does not say where the endpoint is invoked"))?;
-        let made = submit(context, url, &body, self.deployment_name.as_deref(), &AGAIN).await?;
+        let (_, url) = looked_up(context, endpoint, READ).await?;
+        let made = submit(context, &url, &body, self.deployment_name.as_deref(), &AGAIN).await?;
         let name = made.get("name").and_then(Value::as_str).unwrap_or_default();
         if !self.stream {
             job::print(context, &made)?;
@@ -185,9 +186,6 @@ async fn submit(
     let credentials = context.client.credentials();
     let token = credentials.token(Purpose::Scoring).await;
     let token = token.map_err(|error| Failure::failed(error.to_string()))?;
-    if url.starts_with("http://") && !is_near(url) {
-        context.note(&format!("warning: the credential goes to {url} in clear text"));
-    }
     let id = Uuid::new_v4().to_string();
     let mut pauses = again.iter();
     let answer = loop {
@@ -213,7 +211,9 @@ async fn submit(
 
 fn read(url: &str, answer: &Answer) -> Result<Value, Failure> {
     if !(200..300).contains(&answer.status) {
-        return Err(RestError::Refused(Box::new(Refusal::of(answer))).into());
+        let mut refusal = Refusal::of(answer);
+        refusal.message = by_flag(&refusal.message);
+        return Err(RestError::Refused(Box::new(refusal)).into());
     }
     let made: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if made.get("name").is_some_and(Value::is_string) {

@@ -240,7 +240,10 @@ fn summary(view: &Value) -> String {
     if !manifest.is_empty() {
         lines.push(format!("  manifest: {manifest}"));
     }
-    let told = |failure: &Value| format!("({}) {}", text(failure, "/code"), text(failure, "/message"));
+    // A message may quote what stands in the data.
+    let plain = |text: &str| text.replace(char::is_control, " ");
+    let told =
+        |failure: &Value| plain(&format!("({}) {}", text(failure, "/code"), text(failure, "/message")));
     if let Some(failure) = view.get("failure").filter(|failure| failure.is_object()) {
         lines.push(format!("  why: {}", told(failure)));
     }

@@ -98,7 +98,8 @@ fn capitalized(name: &str) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.replace(['\n', '\r', '\t'], " "),
+        // What moves a terminal's cursor has no place in a line.
+        Value::String(text) => text.replace(char::is_control, " "),
         Value::Object(fields) => {
             fields.iter().map(|(key, value)| format!("{key}={}", cell(value))).collect::<Vec<_>>().join(" ")
         }
@@ -148,8 +149,8 @@ mod tests {
              longer-name"
         );
         assert_eq!(
-            table(&json!({"id": "/x", "b": 1, "a": "x\ny", "l": []}), &[]),
-            "A    B\n---  ---\nx y  1"
+            table(&json!({"id": "/x", "b": 1, "a": "x\n\u{1b}y", "l": []}), &[]),
+            "A     B\n----  ---\nx  y  1"
         );
         assert_eq!(table(&json!(["a", "b"]), &[]), "Result\n--------\na\nb");
         assert_eq!((table(&json!([]), &[]), table(&Value::Null, &[])), (String::new(), String::new()));

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{DEFINITIONS, definition_of, flat, last, text};
+use super::{DEFINITIONS, definition_of, flat, guid_of, last, text};
 use crate::cli::client::{Client, escape};
 use crate::cli::context::{Context, confirm};
 use crate::cli::failure::Failure;
@@ -213,9 +213,7 @@ async fn list(context: &Context, options: &List) -> Result<(), Failure> {
         scope = context.place.scope(client, Some(&format!("/subscriptions/{subscription}"))).await?;
     }
     let role = match &options.role {
-        Some(role) => {
-            Some(last(text(&definition_of(client, &scope, role).await?, "/id").unwrap_or_default()))
-        }
+        Some(role) => Some(guid_of(client, &scope, role).await?),
         None => None,
     };
     let found = if options.all || options.include_groups {
@@ -247,9 +245,7 @@ async fn delete(context: &Context, options: &Delete) -> Result<(), Failure> {
         let principal = options.assignee.as_deref().map(object_id).transpose()?;
         let scope = context.place.scope(client, options.scope.as_deref()).await?;
         let role = match &options.role {
-            Some(role) => {
-                Some(last(text(&definition_of(client, &scope, role).await?, "/id").unwrap_or_default()))
-            }
+            Some(role) => Some(guid_of(client, &scope, role).await?),
             None => None,
         };
         let found = at(client, &scope, principal, role.as_deref(), options.include_inherited).await?;
@@ -257,6 +253,8 @@ async fn delete(context: &Context, options: &Delete) -> Result<(), Failure> {
             confirm(options.yes, &format!("Deleting {} role assignments", found.len()))?;
         }
         found.iter().filter_map(|item| Some(item.get("id")?.as_str()?.to_owned())).collect()
+    } else if let Some(wrong) = options.ids.iter().find(|id| !id.starts_with('/')) {
+        return Err(Failure::usage(format!("--ids {wrong}: an id begins with /subscriptions or /providers")));
     } else {
         options.ids.clone()
     };

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{DEFINITIONS, definition_of, flat, last, text};
+use super::{DEFINITIONS, definition_of, flat, guid_of, last, text};
 use crate::cli::client::escape;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -209,7 +209,7 @@ async fn write(context: &Context, options: &Write, update: bool) -> Result<(), F
     let client = &context.client;
     let id = if update {
         let by = given.id.map_or_else(|| given.name.clone(), |id| id.to_string());
-        last(text(&definition_of(client, scope, &by).await?, "/id").unwrap_or_default())
+        guid_of(client, scope, &by).await?
     } else {
         let filter = escape(&format!("roleName eq '{}'", given.name.replace('\'', "''")));
         let same = client.list(&format!("{}{DEFINITIONS}?$filter={filter}", path(scope))).await?;
@@ -249,8 +249,7 @@ async fn list(context: &Context, options: &List) -> Result<(), Failure> {
 async fn delete(context: &Context, options: &Which) -> Result<(), Failure> {
     let client = &context.client;
     let scope = context.place.scope(client, options.scope.as_deref()).await?;
-    let found = definition_of(client, &scope, &options.name).await?;
-    let id = last(text(&found, "/id").unwrap_or_default());
+    let id = guid_of(client, &scope, &options.name).await?;
     match client.delete(&format!("{}{DEFINITIONS}/{}", path(&scope), escape(&id))).await? {
         Some(_) => Ok(()),
         None => Err(Failure::NotFound(format!("there is no role `{}`", options.name))),

@@ -1,73 +1,164 @@
-//! Batch endpoints, batch deployments and data stores in the form in which `az ml` shows them.
+//! Batch endpoints, batch deployments and data stores as nouns.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{batch_deployment, batch_endpoint, common, fill, object, place as place_of, text};
+use super::{Noun, filled, name, object, place, place_of_deployment, read, text};
+use crate::arm;
+use crate::arm::datastore::Given;
 use crate::cli::failure::Failure;
 use crate::cli::job::shown::snake;
-use crate::resources::written;
+use crate::model::asset::Routes;
+use crate::model::batch::{BatchDeployment, BatchEndpoint};
+use crate::model::scope::{Scope, ScopeError};
+use crate::resources::{DatastoreDocument, Document, DocumentKind, written};
 
-/// An endpoint as `az ml` shows it.
-pub fn shown_endpoint(view: &Value) -> Result<Value, Failure> {
-    let mut document = object(written::batch_endpoint(&batch_endpoint(view)?));
-    document.remove("$schema");
-    fill(&mut document, &common(view));
-    let more = json!({
-        "auth_mode": "aad_token", "defaults": {"deployment_name": null},
-        "scoring_uri": view.pointer("/properties/scoringUri"), "openapi_uri": view.pointer("/properties/swaggerUri"),
-    });
-    fill(&mut document, &more);
-    Ok(Value::Object(document))
-}
+impl Noun for BatchEndpoint {
+    const KIND: DocumentKind = DocumentKind::BatchEndpoint;
 
-/// A deployment as `az ml` shows it, its rules under `settings`.
-pub fn shown_deployment(view: &Value) -> Result<Value, Failure> {
-    let mut document = object(written::batch_deployment(&batch_deployment(view)?));
-    fill(&mut document, &common(view));
-    let more = json!({
-        "type": "model", "model": null, "environment": null, "compute": null, "resources": {"instance_count": 1},
-        "settings": {
-            "request_format": "raw", "rows_per_request": 1000, "mini_batch_size": 10, "max_concurrency_per_instance": 1,
-            "error_threshold": -1, "retry_settings": {"max_retries": 3, "timeout": 30}, "output_action": "append_row",
-            "output_file_name": "predictions.csv", "logging_level": "info",
-        },
-    });
-    fill(&mut document, &more);
-    let instances = text(view, "/properties/properties/scoregate.instances");
-    if let Ok(instances) = serde_json::from_str::<Value>(instances) {
-        document.insert("instances".to_owned(), instances);
+    fn seen(view: &Value) -> Result<BatchEndpoint, Failure> {
+        let (name, place) = (name(view)?, place(view)?);
+        read(view, |form| arm::batch_endpoint::read(form, &name, &place, None))
     }
-    Ok(Value::Object(document))
+
+    fn shown(view: &Value) -> Result<Value, Failure> {
+        let mut document = object(BatchEndpoint::seen(view)?.written());
+        document.remove("$schema");
+        let more = json!({
+            "auth_mode": "aad_token", "defaults": {"deployment_name": null},
+            "scoring_uri": view.pointer("/properties/scoringUri"), "openapi_uri": view.pointer("/properties/swaggerUri"),
+        });
+        Ok(filled(document.into(), view, &more))
+    }
+
+    fn written(&self) -> Value {
+        written::batch_endpoint(self)
+    }
+
+    fn id(&self) -> Result<Scope, ScopeError> {
+        self.scope()
+    }
+
+    fn bag(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.properties
+    }
+
+    fn described(document: Document) -> Option<BatchEndpoint> {
+        if let Document::BatchEndpoint(found) = document { Some(*found) } else { None }
+    }
+
+    fn body(&self, location: &str) -> Value {
+        arm::batch_endpoint::body(self, location)
+    }
+
+    fn quiet(&self) -> BatchEndpoint {
+        BatchEndpoint { default_deployment: None, ..self.clone() }
+    }
 }
 
-/// A data store as `az ml` shows it: what opens it is told by its kind alone. The workspace's own store has no place that
-/// a document could name, so a view is not read as one.
-pub fn shown_datastore(view: &Value) -> Result<Value, Failure> {
-    let at = |name: &str| view.pointer(&format!("/properties/{name}")).cloned().unwrap_or_default();
-    let mut properties = object(at("properties"));
-    // What is none of Azure's stands in the property bag.
-    let place = properties.remove("scoregate.place");
-    let place = place.and_then(|place| serde_json::from_str::<Value>(place.as_str()?).ok());
-    let mut document = match place.map(object) {
-        Some(mut place) => {
-            let kind = place.remove("kind").unwrap_or_default();
-            place.insert("type".to_owned(), kind);
-            place
-        }
-        None => object(json!({
-            "type": "azure_blob", "account_name": at("accountName"), "container_name": at("containerName"),
-            "endpoint": at("endpoint"), "protocol": at("protocol"),
-        })),
-    };
-    let kind = text(view, "/properties/credentials/credentialsType");
-    let credentials = if matches!(kind, "" | "None") { json!({}) } else { json!({ "type": snake(kind) }) };
-    let more = json!({
-        "id": view.get("id"), "name": view.get("name"), "resourceGroup": place_of(view)?.resource_group,
-        "description": at("description"), "tags": object(at("tags")), "properties": properties,
-        "is_default": at("isDefault"), "credentials": credentials,
-    });
-    document.extend(object(more));
-    Ok(Value::Object(document))
+impl Noun for BatchDeployment {
+    const KIND: DocumentKind = DocumentKind::BatchDeployment;
+
+    fn seen(view: &Value) -> Result<BatchDeployment, Failure> {
+        let place = place_of_deployment(view)?;
+        read(view, |form| arm::batch_deployment::read(form, place, None, |_| Routes::default()))
+    }
+
+    /// Its rules stand under `settings`.
+    fn shown(view: &Value) -> Result<Value, Failure> {
+        let more = json!({
+            "type": "model", "model": null, "environment": null, "compute": null, "resources": {"instance_count": 1},
+            "settings": {
+                "request_format": "raw", "rows_per_request": 1000, "mini_batch_size": 10, "max_concurrency_per_instance": 1,
+                "error_threshold": -1, "retry_settings": {"max_retries": 3, "timeout": 30}, "output_action": "append_row",
+                "output_file_name": "predictions.csv", "logging_level": "info",
+            },
+        });
+        Ok(filled(BatchDeployment::seen(view)?.written(), view, &more))
+    }
+
+    fn written(&self) -> Value {
+        written::batch_deployment(self)
+    }
+
+    fn id(&self) -> Result<Scope, ScopeError> {
+        self.scope()
+    }
+
+    fn bag(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.serving.properties
+    }
+
+    fn described(document: Document) -> Option<BatchDeployment> {
+        if let Document::BatchDeployment(found) = document { Some(*found) } else { None }
+    }
+
+    fn body(&self, location: &str) -> Value {
+        arm::batch_deployment::body(self, location)
+    }
+}
+
+impl Noun for DatastoreDocument {
+    const KIND: DocumentKind = DocumentKind::Datastore;
+
+    /// Without the credential, which nobody is shown.
+    fn seen(view: &Value) -> Result<DatastoreDocument, Failure> {
+        let (name, place) = (name(view)?, place(view)?);
+        let store = read(view, |form| Some(arm::datastore::read(form, &name, &place, None)?.store))?;
+        Ok(DatastoreDocument { store, credential: None })
+    }
+
+    /// What opens it is told by its kind alone. The workspace's own store has no place that a document could name, so that a
+    /// view is not read as one.
+    fn shown(view: &Value) -> Result<Value, Failure> {
+        let at = |name: &str| view.pointer(&format!("/properties/{name}")).cloned().unwrap_or_default();
+        let mut properties = object(at("properties"));
+        // What is none of Azure's stands in the property bag.
+        let given = properties.remove("scoregate.place");
+        let given = given.and_then(|given| serde_json::from_str::<Value>(given.as_str()?).ok());
+        let mut document = match given.map(object) {
+            Some(mut given) => {
+                let kind = given.remove("kind").unwrap_or_default();
+                given.insert("type".to_owned(), kind);
+                given
+            }
+            None => object(json!({
+                "type": "azure_blob", "account_name": at("accountName"), "container_name": at("containerName"),
+                "endpoint": at("endpoint"), "protocol": at("protocol"),
+            })),
+        };
+        let kind = text(view, "/properties/credentials/credentialsType");
+        let credentials =
+            if matches!(kind, "" | "None") { json!({}) } else { json!({ "type": snake(kind) }) };
+        let more = json!({
+            "id": view.get("id"), "name": view.get("name"), "resourceGroup": place(view)?.resource_group,
+            "description": at("description"), "tags": object(at("tags")), "properties": properties,
+            "is_default": at("isDefault"), "credentials": credentials,
+        });
+        document.extend(object(more));
+        Ok(Value::Object(document))
+    }
+
+    fn described(document: Document) -> Option<DatastoreDocument> {
+        if let Document::Datastore(found) = document { Some(*found) } else { None }
+    }
+
+    fn written(&self) -> Value {
+        written::datastore(&self.store)
+    }
+
+    fn body(&self, _location: &str) -> Value {
+        arm::datastore::body(&self.store, &self.credential.clone().map_or(Given::Nothing, Given::New))
+    }
+
+    fn id(&self) -> Result<Scope, ScopeError> {
+        self.store.scope()
+    }
+
+    fn bag(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.store.properties
+    }
 }
 
 /// Puts what opens a store into its document, in the form in which a file has it.
@@ -98,7 +189,7 @@ mod tests {
             "authMode": "AADToken", "keys": null, "description": "d", "defaults": {"deploymentName": "blue"},
             "scoringUri": "http://h/endpoints/heart/jobs", "swaggerUri": null, "provisioningState": "Succeeded", "properties": {}}});
         assert_eq!(
-            shown_endpoint(&view).unwrap(),
+            BatchEndpoint::shown(&view).unwrap(),
             json!({"id": id, "name": "heart", "auth_mode": "aad_token", "description": "d", "tags": {"a": "b"}, "properties": {},
                 "defaults": {"deployment_name": "blue"}, "kind": "Managed", "location": "local", "resourceGroup": "g",
                 "provisioning_state": "Succeeded", "scoring_uri": "http://h/endpoints/heart/jobs", "openapi_uri": null})
@@ -111,7 +202,7 @@ mod tests {
             "miniBatchSize": 20, "resources": {"instanceCount": 2}, "retrySettings": {"maxRetries": 3, "timeout": "PT1M"},
             "properties": {"scoregate.backend": "{\"urls\":[\"http://127.0.0.1:5001\"]}",
                 "scoregate.request_format": "\"instances\"", "scoregate.instances": "[{\"state\":\"healthy\"}]"}}});
-        let shown = shown_deployment(&view).unwrap();
+        let shown = BatchDeployment::shown(&view).unwrap();
         assert_eq!((&shown["name"], &shown["endpoint_name"]), (&json!("blue"), &json!("heart")));
         assert_eq!(shown["backend"], json!({"urls": ["http://127.0.0.1:5001"]}));
         assert_eq!(shown["instances"], json!([{"state": "healthy"}]));
@@ -122,7 +213,7 @@ mod tests {
         );
         assert_eq!(settings["retry_settings"], json!({"max_retries": 3, "timeout": 60}));
         assert_eq!((&settings["error_threshold"], &settings["rows_per_request"]), (&json!(-1), &json!(1000)));
-        assert!(shown_deployment(&json!({"id": WORKSPACE, "name": "x"})).is_err());
+        assert!(BatchDeployment::shown(&json!({"id": WORKSPACE, "name": "x"})).is_err());
     }
 
     #[test]
@@ -130,7 +221,7 @@ mod tests {
         let view = json!({"id": format!("{WORKSPACE}/datastores/heart"), "name": "heart", "systemData": {"createdBy": "o"},
             "properties": {"datastoreType": "AzureBlob", "accountName": "heart", "containerName": "data", "endpoint": "core.windows.net",
             "protocol": "https", "credentials": {"credentialsType": "AccountKey"}, "isDefault": false, "properties": {}}});
-        let mut shown = shown_datastore(&view).unwrap();
+        let mut shown = DatastoreDocument::shown(&view).unwrap();
         assert_eq!(
             [&shown["type"], &shown["account_name"], &shown["container_name"]],
             ["azure_blob", "heart", "data"]
@@ -142,7 +233,7 @@ mod tests {
         let own = json!({"id": format!("{WORKSPACE}/datastores/workspaceblobstore"), "name": "workspaceblobstore", "properties": {
             "datastoreType": "AzureBlob", "accountName": "scoregate.local_directory", "credentials": {"credentialsType": "None"},
             "isDefault": true, "properties": {"scoregate.place": "{\"kind\":\"local_directory\"}", "a": "b"}}});
-        let own = shown_datastore(&own).unwrap();
+        let own = DatastoreDocument::shown(&own).unwrap();
         assert_eq!((&own["type"], &own["is_default"]), (&json!("local_directory"), &json!(true)));
         assert_eq!((&own["properties"], &own["credentials"]), (&json!({"a": "b"}), &json!({})));
         assert!(own.get("account_name").is_none());
