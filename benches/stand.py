@@ -67,14 +67,15 @@ def until(what, look, within=60, pause=0.05):
 
 def come_up(process, log, look, within):
     """The same of something that is being started."""
+    what = " ".join(process.args)
 
     def ask():
         if process.poll() is not None:
-            sys.exit(f"it ended: {process.args}\n{log.read_text(errors='replace')[-4000:]}")
+            sys.exit(f"it ended: {what}\n{log.read_text(errors='replace')[-4000:]}")
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
             return look()
 
-    return until(f"{process.args} is ready; see {log}", ask, within, 0.005)
+    return until(f"ready: {what}; see {log}", ask, within, 0.005)
 
 
 def memory(process):
