@@ -7,7 +7,7 @@ use scoregate::identity::vault::Vault;
 use crate::support::instance::Holding;
 use crate::support::raw::ask;
 use crate::support::site::{Process, Site, run};
-use crate::support::stand::{SUBSCRIPTION, TENANT, deployment, object_id};
+use crate::support::stand::{SUBSCRIPTION, deployment, object_id};
 use crate::support::{Instance, Plan, Raw, Stand, until};
 
 const ENDPOINT: &str = "name: my-ep\nauth_mode: key\ntraffic: { blue: 100 }\n";
@@ -231,14 +231,6 @@ async fn after_kill_9_it_starts_from_the_store_with_the_same_decisions_even_with
     let grant =
         format!("role: AzureML Data Scientist\nprincipal_id: {}\nscope: {scope}\n", object_id("scientist"));
     let open = "name: open-ep\nauth_mode: aad_token\ntraffic: { blue: 100 }\n";
-    let ca = stand.directory.path().join("ca.pem");
-    let ca = ca.display();
-    let identity = format!(
-        "identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{ca}\" }} ] }}\n\
-         owners: [ {} ]\n",
-        stand.authority,
-        object_id("owner")
-    );
     let site = Site::new(
         &[
             ("ep.yaml", ENDPOINT.to_owned()),
@@ -247,7 +239,7 @@ async fn after_kill_9_it_starts_from_the_store_with_the_same_decisions_even_with
             ("open-blue.yaml", deployment("open-ep", "blue", &[&blue.url], "")),
             ("grant.yaml", grant),
         ],
-        &identity,
+        &stand.trusted(),
     );
     let mut process = site.serve();
     let key = site.key().await;
