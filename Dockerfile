@@ -11,7 +11,8 @@ RUN apt-get update \
  && install -d -m 0700 -o 65532 -g 65532 /var/lib/scoregate
 COPY --from=build /src/target/dist/scoregate /usr/local/bin/scoregate
 USER 65532:65532
-# The store, its master key and the control plane's authority; nothing else is written, so the root may be read-only.
+# The store, its master key, the control plane's authority and the default data store of batch jobs; nothing else is
+# written, so the root may be read-only.
 VOLUME /var/lib/scoregate
 WORKDIR /var/lib/scoregate
 EXPOSE 8080 8081 9090

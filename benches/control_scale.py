@@ -10,187 +10,27 @@ lists, reads and writes as a client sees them. Prints a table, and JSON with --j
 
 import argparse
 import collections
-import contextlib
-import ctypes
-import http.client
 import json
 import os
 import random
 import shutil
 import signal
-import socket
-import ssl
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.parse
-import urllib.request
 import uuid
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
-WORKSPACE = (
-    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/default"
-    "/providers/Microsoft.MachineLearningServices/workspaces/default"
-)
-SCIENTIST = "f6c7c914-8db3-469d-8ca1-694a8f32e121"
-VERSION = "api-version=2024-10-01"
-AUTHORIZATION = "/providers/Microsoft.Authorization"
+from stand import AUTHORIZATION, BINARY, SCIENTIST, SUBSCRIPTION, VERSION, WORKSPACE, Gateway, Refused, issuer, memory
+
 # A principal holds this many roles, each at an endpoint of its own.
 ROLES_OF_ONE = 10
 DOCUMENTS_OF_A_FILE = 100
 # Seconds for each of the measurements that write.
 MEASURED_FOR = 20
-
-
-def die_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
-
-
-def free_port():
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
-
-
-@contextlib.contextmanager
-def running(argv, log):
-    with open(log, "wb") as out:
-        process = subprocess.Popen(
-            [str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def memory(process):
-    """Resident MiB now and at most, as Linux counts them."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    fields = dict(line.split(":", 1) for line in lines)
-    return tuple(round(int(fields[name].split()[0]) / 1024, 1) for name in ("VmRSS", "VmHWM"))
-
-
-class Issuer:
-    """Who tells the gateway that the caller is its owner."""
-
-    def __init__(self, facts):
-        self.facts = facts
-        self.owner = facts["principals"]["admin"]["object_id"]
-
-    def token(self):
-        facts, admin = self.facts, self.facts["principals"]["admin"]
-        form = urllib.parse.urlencode({
-            "client_id": admin["client_id"], "client_secret": admin["client_secret"],
-            "grant_type": "client_credentials", "scope": "https://management.azure.com/.default",
-        }).encode()
-        context = ssl.create_default_context(cafile=facts["ca_file"])
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-        with opener.open(f"{facts['authority_url']}/{facts['tenant_id']}/oauth2/v2.0/token", form, timeout=10) as answer:
-            return json.load(answer)["access_token"]
-
-
-@contextlib.contextmanager
-def issuer(binary, directory):
-    directory.mkdir()
-    ready = directory / "ready.json"
-    argv = [binary, "dev", "--port-base", "0", "--ready-file", ready, "--data-dir", directory / "data"]
-    with running(argv, directory / "log") as process:
-        deadline = time.monotonic() + 60
-        facts = None
-        while facts is None:
-            with contextlib.suppress(FileNotFoundError, ValueError):  # it may still be being written
-                facts = json.loads(ready.read_text())
-                break
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit("scoregate dev did not come up:\n" + (directory / "log").read_text())
-            time.sleep(0.05)
-        yield Issuer(facts)
-
-
-class Gateway:
-    """A store's directory, and a gateway whenever one is started on it."""
-
-    def __init__(self, binary, directory, issuer):
-        self.binary, self.directory, self.issuer = binary, directory, issuer
-        self.process = self.data = self.control = self.admin = None
-        self.reads_files = False
-        (directory / "resources").mkdir(parents=True)
-
-    @contextlib.contextmanager
-    def started(self, within=300):
-        """Gives the seconds until it was ready."""
-        self.data, self.control, self.admin = free_port(), free_port(), free_port()
-        facts = self.issuer.facts
-        with open(self.directory / "scoregate.yaml", "w") as file:
-            file.write(f"""\
-data_plane: {{ listen: "127.0.0.1:{self.data}" }}
-control_plane: {{ listen: "127.0.0.1:{self.control}" }}
-admin: {{ listen: "127.0.0.1:{self.admin}" }}
-store: sqlite://scoregate.db
-identity:
-  entra: [ {{ authority: "{facts['authority_url']}", tenants: [ {facts['tenant_id']} ], ca_file: "{facts['ca_file']}" }} ]
-workspaces: [ {{ subscription: {SUBSCRIPTION}, resource_group: default, name: default, location: local }} ]
-owners: [ {self.issuer.owner} ]
-logs: {{ level: warn, access: false }}
-""")
-            if self.reads_files:
-                file.write("resources: resources\n")
-        began = time.monotonic()
-        log = self.directory / "log"
-        with running([self.binary, "serve", "--config", self.directory / "scoregate.yaml"], log) as self.process:
-            while not self.ready():
-                if self.process.poll() is not None or time.monotonic() - began > within:
-                    sys.exit("the gateway did not get ready:\n" + log.read_text(errors="replace")[-4000:])
-                time.sleep(0.005)
-            yield time.monotonic() - began
-
-    def ready(self):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=5)
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        return False
-
-    def client(self):
-        authorities = sorted(self.directory.glob("*ca*.pem"))
-        context = ssl.create_default_context(cafile=authorities[0])
-        return Client(self.control, context, self.issuer.token())
-
-
-class Refused(Exception):
-    """An answer of 300 or more."""
-
-
-class Client:
-    """One kept connection."""
-
-    def __init__(self, port, context, token):
-        self.connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
-        self.headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
-
-    def call(self, method, path, body=None):
-        """The JSON of the answer, and the seconds it took."""
-        text = body and json.dumps(body)
-        began = time.perf_counter()
-        self.connection.request(method, path, text, self.headers)
-        answer = self.connection.getresponse()
-        got = answer.read()
-        took = time.perf_counter() - began
-        if answer.status >= 300:
-            raise Refused(f"{method} {path}: {answer.status} {got[:500]!r}", answer.status)
-        return (json.loads(got) if got else None), took
 
 
 def endpoint_path(number):
@@ -248,13 +88,14 @@ def in_parallel(gateway, connections, jobs, within):
 
 def write_files(gateway, endpoints, grants, first_endpoint, first_grant):
     """The rest of the store as resource files."""
+    folder = gateway.directory / "resources"
+    folder.mkdir()
     documents = [f"name: ep-{number:05}\nauth_mode: aad_token\n" for number in range(first_endpoint, endpoints)]
     for number in range(first_grant, grants):
         _, who, scope = grant(number, endpoints)
         documents.append(f"role: AzureML Data Scientist\nprincipal_id: {who}\nscope: {scope}\n")
     for start in range(0, len(documents), DOCUMENTS_OF_A_FILE):
-        file = gateway.directory / "resources" / f"{start:07}.yaml"
-        file.write_text("---\n".join(documents[start:start + DOCUMENTS_OF_A_FILE]))
+        (folder / f"{start:07}.yaml").write_text("---\n".join(documents[start:start + DOCUMENTS_OF_A_FILE]))
 
 
 def ms(times):
@@ -369,12 +210,12 @@ def fill(gateway, endpoints, grants, connections, within):
         told["rss_mib"] = memory(gateway.process)
     if (some, few) != (endpoints, grants):
         write_files(gateway, endpoints, grants, some, few)
-        gateway.reads_files = True
+        gateway.configure(resources="resources")
         with gateway.started(within=600) as seconds:
             told["from_files"] = {"resources": endpoints - some + grants - few, "seconds_to_ready": round(seconds, 1),
                                   "rss_mib": memory(gateway.process)}
         told["start_up_with_the_same_files"] = start_up(gateway, 3)
-        gateway.reads_files = False  # what they brought stays
+        gateway.configure()  # what they brought stays
     told["store_mib"] = round(sum(file.stat().st_size for file in gateway.directory.glob("scoregate.db*")) / 2**20, 1)
     return told
 
@@ -390,7 +231,7 @@ def ratios(small, large):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", default=os.environ.get("SCOREGATE_BIN", ROOT / "target" / "release" / "scoregate"))
+    parser.add_argument("--bin", default=os.environ.get("SCOREGATE_BIN", BINARY))
     parser.add_argument("--endpoints", type=int, default=10_000)
     parser.add_argument("--grants", type=int, default=100_000)
     parser.add_argument("--connections", type=int, default=16)

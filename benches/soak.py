@@ -13,46 +13,32 @@ memory grew by more than 1 MiB an hour over the second half, or if file descript
 import argparse
 import collections
 import http.client
+import json
 import os
 import sys
 import tempfile
 import threading
 import time
-import urllib.parse
-import urllib.request
 import uuid
-import json
-import ssl
 from pathlib import Path
 
-import control_scale as bench
+import stand
 
 TRAFFIC = [{"blue": 100}, {"blue": 90, "green": 10}, {"blue": 50, "green": 50}, {"green": 100}]
-
-
-def scoring_token(facts):
-    who = facts["principals"]["scientist"]
-    form = urllib.parse.urlencode({
-        "client_id": who["client_id"], "client_secret": who["client_secret"],
-        "grant_type": "client_credentials", "scope": "https://ml.azure.com/.default",
-    }).encode()
-    https = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=facts["ca_file"]))
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
-    with opener.open(f"{facts['authority_url']}/{facts['tenant_id']}/oauth2/v2.0/token", form, timeout=10) as answer:
-        return json.load(answer)["access_token"]
 
 
 class Load:
     """Kept connections that score, as fast as they can or at a rate in all."""
 
-    def __init__(self, port, facts, connections):
-        self.port, self.facts, self.connections = port, facts, connections
+    def __init__(self, gateway, connections):
+        self.port, self.issuer, self.connections = gateway.data, gateway.issuer, connections
         self.answers, self.lock = collections.Counter(), threading.Lock()
-        self.token, self.until, self.rate = scoring_token(facts), 0.0, None
-        self.body = Path(facts["ca_file"]).with_name("request.json").read_bytes()
+        self.until, self.rate = 0.0, None
+        self.body = Path(self.issuer.facts["ca_file"]).with_name("request.json").read_bytes()
 
     def run(self, seconds, rate=None):
         """Gives the answers of so many seconds by status."""
+        self.token = self.issuer.token(stand.SCORING, "scientist")
         self.until, self.rate, self.answers = time.monotonic() + seconds, rate, collections.Counter()
         threads = [threading.Thread(target=self.one) for _ in range(self.connections)]
         for thread in threads:
@@ -95,7 +81,7 @@ class Changes(threading.Thread):
                 self.client, self.renewed = self.gateway.client(), time.monotonic()
             try:
                 self.change(self.count)
-            except (bench.Refused, OSError, http.client.HTTPException) as refusal:
+            except (stand.Refused, OSError, http.client.HTTPException) as refusal:
                 self.refused.append(str(refusal))
                 self.client = self.gateway.client()
             self.count += 1
@@ -109,21 +95,21 @@ class Changes(threading.Thread):
             put_deployment(self.client, "blue", self.urls["blue"], f"change {number}")
         else:
             name = uuid.uuid5(uuid.NAMESPACE_DNS, str(number - kind))
-            path = f"{endpoint_path()}{bench.AUTHORIZATION}/roleAssignments/{name}?{bench.VERSION}"
+            path = f"{endpoint_path()}{stand.AUTHORIZATION}/roleAssignments/{name}?{stand.VERSION}"
             body = {"properties": {
-                "roleDefinitionId": f"{bench.AUTHORIZATION}/roleDefinitions/{bench.SCIENTIST}",
+                "roleDefinitionId": f"{stand.AUTHORIZATION}/roleDefinitions/{stand.SCIENTIST}",
                 "principalId": str(name), "principalType": "ServicePrincipal",
             }}
             self.client.call("PUT", path, body) if kind == 2 else self.client.call("DELETE", path)
 
 
 def endpoint_path():
-    return f"{bench.WORKSPACE}/onlineEndpoints/soak"
+    return f"{stand.WORKSPACE}/onlineEndpoints/soak"
 
 
 def put_endpoint(client, traffic):
     body = {"location": "local", "properties": {"authMode": "AADToken", "traffic": traffic}}
-    client.call("PUT", f"{endpoint_path()}?{bench.VERSION}", body)
+    client.call("PUT", f"{endpoint_path()}?{stand.VERSION}", body)
 
 
 def put_deployment(client, name, url, description):
@@ -132,7 +118,7 @@ def put_deployment(client, name, url, description):
         "requestSettings": {"maxConcurrentRequestsPerInstance": 64},
         "properties": {"scoregate.backend": json.dumps({"urls": [url]})},
     }
-    client.call("PUT", f"{endpoint_path()}/deployments/{name}?{bench.VERSION}", {"location": "local", "properties": properties})
+    client.call("PUT", f"{endpoint_path()}/deployments/{name}?{stand.VERSION}", {"location": "local", "properties": properties})
 
 
 def slope(samples):
@@ -154,26 +140,26 @@ def descriptors(process):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--bin", type=Path, default=bench.ROOT / "target/release/scoregate")
+    options.add_argument("--bin", type=Path, default=stand.BINARY)
     options.add_argument("--minutes", type=float, default=30)
     options.add_argument("--connections", type=int, default=8)
     options = options.parse_args()
-    with tempfile.TemporaryDirectory() as home, bench.issuer(options.bin, Path(home) / "issuer") as issuer:
+    with tempfile.TemporaryDirectory() as home, stand.issuer(options.bin, Path(home) / "issuer") as issuer:
         facts = issuer.facts
-        gateway = bench.Gateway(options.bin, Path(home) / "gateway", issuer)
+        gateway = stand.Gateway(options.bin, Path(home) / "gateway", issuer)
         with gateway.started():
             client = gateway.client()
             put_endpoint(client, {})
             for name, url in facts["models"].items():
                 put_deployment(client, name, url, "")
             put_endpoint(client, {"blue": 100})
-            who = facts["principals"]["scientist"]["object_id"]
-            path = f"{endpoint_path()}{bench.AUTHORIZATION}/roleAssignments/{uuid.uuid4()}?{bench.VERSION}"
+            who = issuer.object_id("scientist")
+            path = f"{endpoint_path()}{stand.AUTHORIZATION}/roleAssignments/{uuid.uuid4()}?{stand.VERSION}"
             client.call("PUT", path, {"properties": {
-                "roleDefinitionId": f"{bench.AUTHORIZATION}/roleDefinitions/{bench.SCIENTIST}",
+                "roleDefinitionId": f"{stand.AUTHORIZATION}/roleDefinitions/{stand.SCIENTIST}",
                 "principalId": who, "principalType": "ServicePrincipal",
             }})
-            load = Load(gateway.data, facts, options.connections)
+            load = Load(gateway, options.connections)
             full = sum(load.run(5).values()) / 5
             rate = full / 2
             print(f"{full:.0f} requests/s at most; {rate:.0f} from now on, for {options.minutes:g} min", flush=True)
@@ -183,7 +169,6 @@ def main():
             changes.start()
             samples, counts, all_answers = [], [], collections.Counter()
             while time.monotonic() < until:
-                load.token = scoring_token(facts)
                 answers = load.run(min(30, max(1, until - time.monotonic())), rate)
                 all_answers += answers
                 at = time.monotonic() - began

@@ -1,13 +1,12 @@
 """`scoregate` as a person types it."""
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
+
+from children import die_with_parent
 
 WITHIN = 120
 
@@ -38,12 +37,6 @@ def run(w, who, *words):
             "AZURE_CLIENT_ID": principal["client_id"], "AZURE_CLIENT_SECRET": principal["client_secret"],
         }
         argv = [facts["binary"], *map(str, words)]
-        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-        def die_with_parent():
-            if libc:
-                libc.prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
-
         done = subprocess.run(
             argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WITHIN, check=False,
             preexec_fn=die_with_parent,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "sdk"))
+sys.path += [str(HERE.parent), str(HERE.parent / "sdk")]
 
 import callers  # noqa: E402
 import furnish  # noqa: E402

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,9 +25,11 @@ ROOT = HERE.parent.parent
 # No bytecode beside the sources, here and in the processes that this one starts.
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-sys.path[:0] = [str(ROOT / "tests" / "real"), str(ROOT / "tests" / "sdk")]
+sys.path[:0] = [str(ROOT / "tests" / name) for name in ("", "real", "sdk")]
+import children  # noqa: E402
 import installed  # noqa: E402 - of tests/sdk
-import up  # noqa: E402 - of tests/real
+import keep  # noqa: E402 - of tests/real, as is the next
+import up  # noqa: E402
 
 WHEEL = "orange3==3.40.0"
 READY_WITHIN = 60
@@ -43,7 +46,7 @@ class Heart(up.Cache):
     def make(self):
         super().make()
         scripts = [HERE / "heart.py", ROOT / "src" / "dev" / "models" / "train.py"]
-        key = [str(self.dir), sys.version, up.PYTHON_PACKAGES, [script.read_text() for script in scripts]]
+        key = [str(self.dir), sys.version, self.python_packages, [script.read_text() for script in scripts]]
         self.once("heart-wheel", [str(self.dir), WHEEL], self.download)
         self.once("heart", key, lambda: self.run(self.python, scripts[0], self.wheel(), self.heart))
 
@@ -76,7 +79,7 @@ def wait_for(parent, process, what, log, look):
             if found := look():
                 return found
         if process.poll() is not None or time.monotonic() > deadline:
-            raise up.Failed(f"{what} did not get ready\n{up.tail(log)}")
+            raise keep.Failed(f"{what} did not get ready\n{children.tail(log)}")
         parent.wait(0.05)
 
 
@@ -91,13 +94,13 @@ class Stores:
             self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=self.said, stderr=errors)
 
     def facts(self, parent):
-        deadline = time.monotonic() + up.INSTALLED_WITHIN
+        deadline = time.monotonic() + keep.INSTALLED_WITHIN
         while time.monotonic() < deadline and self.process.poll() is None:
             line = self.log.with_suffix(".json").read_text()
             if line.endswith("\n"):
                 return json.loads(line)
             parent.wait(0.1)
-        raise up.Failed(f"stores.py did not start its servers\n{up.tail(self.log)}")
+        raise keep.Failed(f"stores.py did not start its servers\n{children.tail(self.log)}")
 
     def stop(self):
         self.process.stdin.close()
@@ -159,13 +162,12 @@ def walk(binary, target, only, parent):
         ends.callback(model.stop)
         model.start()
 
-        dev_home, ready = home / "dev", home / "ready.json"
-        dev_argv = [binary, "dev", "--port-base", "0", "--ready-file", ready, "--data-dir", dev_home]
-        dev_process = up.spawn(dev_argv, home / "dev.log")
-        ends.callback(up.end, [dev_process])
+        dev_home = home / "dev"
+        dev_process, ready, dev_log = children.start_dev(binary, home)
+        ends.callback(children.end, [dev_process])
         python = installed.python(target / "sdk")
         kept = stores.facts(parent)
-        dev = wait_for(parent, dev_process, "scoregate dev", home / "dev.log", lambda: json.loads(ready.read_text()))
+        dev = wait_for(parent, dev_process, "scoregate dev", dev_log, lambda: json.loads(ready.read_text()))
 
         own = home / "gateway"
         own.mkdir()
@@ -174,10 +176,10 @@ def walk(binary, target, only, parent):
         # JSON is YAML.
         (own / "scoregate.yaml").write_text(json.dumps(configuration(dev, dev_home, ports), indent=1))
         gateway_log = home / "gateway.log"
-        gateway = up.spawn([binary, "serve", "--config", own / "scoregate.yaml"], gateway_log)
-        ends.callback(up.end, [gateway])
+        gateway = children.spawn([binary, "serve", "--config", own / "scoregate.yaml"], gateway_log)
+        ends.callback(children.end, [gateway])
         alive = f"http://127.0.0.1:{ports['admin']}/readyz"
-        wait_for(parent, gateway, "the gateway", gateway_log, lambda: up.urllib.request.urlopen(alive, timeout=5))
+        wait_for(parent, gateway, "the gateway", gateway_log, lambda: urllib.request.urlopen(alive, timeout=5))
         model.wait_healthy()
 
         bundle = home / "both.pem"
@@ -192,28 +194,22 @@ def walk(binary, target, only, parent):
         code = steps(python, [home / "facts.json", *only], parent)
         if code:
             for log in (gateway_log, home / "model.log"):
-                print(f"---- {log.name}\n{up.tail(log)}", flush=True)
+                print(f"---- {log.name}\n{children.tail(log)}", flush=True)
         return code
 
 
 def steps(python, words, parent):
     """Runs steps.py where Azure's clients are; what it prints is ours."""
-    libc = up.ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def die_with_parent():
-        if libc:
-            libc.prctl(1, up.signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
-
     argv = [str(word) for word in (python, HERE / "steps.py", *words)]
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=children.die_with_parent)
     deadline = time.monotonic() + WALKED_WITHIN
     try:
         while process.poll() is None:
             if time.monotonic() > deadline:
-                raise up.Failed(f"not done in {WALKED_WITHIN} s")
+                raise keep.Failed(f"not done in {WALKED_WITHIN} s")
             parent.wait(0.1)
     finally:
-        up.end([process])
+        children.end([process])
     return process.returncode
 
 
@@ -224,12 +220,12 @@ def main():
     arguments.add_argument("--only", metavar="CHAPTER", help="only this one and what it needs, such as `callers`")
     arguments = arguments.parse_args()
     only = [arguments.only] if arguments.only else []
-    parent = up.Parent()
+    parent = keep.Parent()
     try:
         return walk(arguments.binary.resolve(), arguments.target.resolve(), only, parent)
-    except up.Stop as reason:
+    except keep.Stop as reason:
         return f"walk.py: stopped before the end: {reason}"
-    except up.Failed as reason:
+    except keep.Failed as reason:
         return f"walk.py: {reason}"
 
 

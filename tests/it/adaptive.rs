@@ -55,13 +55,11 @@ async fn the_gateway_settles_near_the_knee_of_a_model() {
         let (count, places) = (Arc::new(Count::default()), Arc::new(Semaphore::new(KNEE)));
         let told = count.clone();
         let url = play(move |link| model(link, told.clone(), places.clone())).await;
-        let mut plan = Plan::endpoint("aad_token", &[&url]);
-        plan.resources.retain(|(name, _)| name != "blue.yaml");
+        let plan = Plan::endpoint("aad_token", &[&url]);
         let text = deployment("my-ep", "blue", &[&url], &format!("adaptive_concurrency: {adaptive}\n"));
         // Nobody is turned away: whoever has no place at the model waits at the gateway.
         let settings = "64, max_queue_wait_ms: 60000, request_timeout_ms: 60000";
-        plan.add("blue.yaml", text.replace("512 }", &format!("{settings} }}")));
-        let stand = Stand::start(plan).await;
+        let stand = Stand::start(plan.blue(text.replace("512 }", &format!("{settings} }}")))).await;
         let token = stand.token("scientist");
         let message = format!(
             "POST /endpoints/my-ep/score HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 2\r\n\r\n{{}}"

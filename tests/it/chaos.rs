@@ -139,14 +139,12 @@ async fn scene() -> Scene {
     let instances = vec![Moody::new().await, Moody::new().await];
     let urls: Vec<String> = instances.iter().map(Moody::url).collect();
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-    let mut plan = Plan::endpoint("aad_token", &urls).set("limits", LIMITS);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
+    let plan = Plan::endpoint("aad_token", &urls).set("limits", LIMITS);
     let settings = "max_concurrent_requests_per_instance: 512, request_timeout_ms: 1000";
     let text =
         deployment("my-ep", "blue", &urls, "").replace("max_concurrent_requests_per_instance: 512", settings);
     assert!(text.contains(settings));
-    plan.add("blue.yaml", text);
-    let stand = Stand::start(plan).await;
+    let stand = Stand::start(plan.blue(text)).await;
     let get = Steady::start(stand.gateway.data, &message(&stand, "GET"), 2, 50);
     let post = Steady::start(stand.gateway.data, &message(&stand, "POST"), 2, 50);
     Scene { instances, stand, get, post }
@@ -230,11 +228,9 @@ async fn work_for_clients_that_leave_ends_with_them() {
             });
         }
     });
-    let mut plan = Plan::endpoint("aad_token", &[&url]);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
+    let plan = Plan::endpoint("aad_token", &[&url]);
     let text = deployment("my-ep", "blue", &[&url], "").replace("512", "512, request_timeout_ms: 10000");
-    plan.add("blue.yaml", text);
-    let stand = Stand::start(plan).await;
+    let stand = Stand::start(plan.blue(text)).await;
     let post = message(&stand, "POST");
     let mut left = tokio::task::JoinSet::new();
     for _ in 0..CLIENTS {

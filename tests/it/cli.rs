@@ -7,7 +7,7 @@ use scoregate::identity::vault::Vault;
 use crate::support::instance::Holding;
 use crate::support::raw::ask;
 use crate::support::site::{Process, Site, run};
-use crate::support::stand::{SUBSCRIPTION, TENANT, deployment, object_id};
+use crate::support::stand::{SUBSCRIPTION, deployment, object_id};
 use crate::support::{Instance, Plan, Raw, Stand, until};
 
 const ENDPOINT: &str = "name: my-ep\nauth_mode: key\ntraffic: { blue: 100 }\n";
@@ -231,14 +231,7 @@ async fn after_kill_9_it_starts_from_the_store_with_the_same_decisions_even_with
     let grant =
         format!("role: AzureML Data Scientist\nprincipal_id: {}\nscope: {scope}\n", object_id("scientist"));
     let open = "name: open-ep\nauth_mode: aad_token\ntraffic: { blue: 100 }\n";
-    let ca = stand.directory.path().join("ca.pem");
-    let ca = ca.display();
-    let identity = format!(
-        "identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{ca}\" }} ] }}\n\
-         owners: [ {} ]\n",
-        stand.authority,
-        object_id("owner")
-    );
+    let trusted = stand.trusted();
     let site = Site::new(
         &[
             ("ep.yaml", ENDPOINT.to_owned()),
@@ -247,7 +240,7 @@ async fn after_kill_9_it_starts_from_the_store_with_the_same_decisions_even_with
             ("open-blue.yaml", deployment("open-ep", "blue", &[&blue.url], "")),
             ("grant.yaml", grant),
         ],
-        &identity,
+        &trusted,
     );
     let mut process = site.serve();
     let key = site.key().await;
@@ -267,8 +260,9 @@ async fn after_kill_9_it_starts_from_the_store_with_the_same_decisions_even_with
     process.signal("-KILL");
     assert_eq!(process.ended().await, None);
     // The issuer is gone, and so are the files that the resources were written in.
+    let ca = stand.directory.path().join("ca.pem").display().to_string();
     stand.stop().await;
-    site.configure(&identity.replace(&ca.to_string(), "ca.pem"));
+    site.configure(&trusted.replace(&ca, "ca.pem"));
     std::fs::write(site.path("ca.pem"), rcgen_root()).unwrap();
     std::fs::remove_dir_all(site.path("resources")).unwrap();
     let mut process = site.serve();

@@ -19,7 +19,6 @@ use serde_json::Value;
 use crate::support::raw::ask;
 use crate::support::rest::{Caller, Rest, deployment, deployment_body, endpoint, endpoint_body, group};
 use crate::support::site::Site;
-use crate::support::stand::{TENANT, object_id};
 use crate::support::{Instance, Plan, Stand};
 
 /// Nobody is held back for failing or being refused often.
@@ -87,12 +86,6 @@ impl World {
 /// A site whose owner is the issuer's `owner`, and that issuer; `more` is put into its configuration.
 async fn owned_site(more: &str) -> (Site, Stand) {
     let stand = Stand::start(Plan::default()).await;
-    let ca = stand.directory.path().join("ca.pem");
-    let more = format!(
-        "limits: {PATIENT}\n{more}identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\n",
-        stand.authority,
-        ca.display(),
-        object_id("owner")
-    );
+    let more = format!("limits: {PATIENT}\n{more}{}", stand.trusted());
     (Site::new(&[], &more), stand)
 }

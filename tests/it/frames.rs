@@ -61,11 +61,9 @@ impl World {
 
 /// Endpoint `my-ep` in key mode with deployment `blue` at this instance, and its key.
 async fn start(url: &str, limits: &str, more: &str) -> (Stand, String) {
-    let mut plan = Plan::endpoint("key", &[url]).set("limits", limits);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
+    let plan = Plan::endpoint("key", &[url]).set("limits", limits);
     let text = deployment("my-ep", "blue", &[url], more);
-    plan.add("blue.yaml", text.replace("512 }", "512, request_timeout_ms: 60000 }"));
-    let stand = Stand::start(plan).await;
+    let stand = Stand::start(plan.blue(text.replace("512 }", "512, request_timeout_ms: 60000 }"))).await;
     let key = stand.keys("my-ep").await.0;
     (stand, key)
 }

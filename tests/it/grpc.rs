@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::stand::deployment;
 use crate::support::{Plan, Stand, until};
 
 fn script(name: &str) -> Command {
@@ -47,12 +46,7 @@ impl Drop for Server {
 
 /// Endpoint `my-ep` for `scientist` with a deployment that speaks HTTP/2 at this port.
 fn plan(port: u16, more: &str) -> Plan {
-    let url = format!("http://127.0.0.1:{port}");
-    let mut plan = Plan::endpoint("aad_token", &[&url]);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    let text = deployment("my-ep", "blue", &[&url], more).replace("] }", "], http_version: \"2\" }");
-    plan.add("blue.yaml", text.replace("512 }", "512, request_timeout_ms: 60000 }"));
-    plan
+    Plan::http2(&format!("http://127.0.0.1:{port}"), more)
 }
 
 /// What a real client says came of its calls.

@@ -46,9 +46,8 @@ fn unavailable() -> (Vec<u8>, bool) {
 
 /// Endpoint `my-ep` with deployment `blue` at these instances.
 async fn stand(urls: &[&str], more: &str, limits: &str) -> Stand {
-    let mut plan = Plan::endpoint("aad_token", urls).set("limits", limits);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    plan.add("blue.yaml", deployment("my-ep", "blue", urls, more));
+    let plan =
+        Plan::endpoint("aad_token", urls).set("limits", limits).blue(deployment("my-ep", "blue", urls, more));
     Stand::start(plan).await
 }
 
@@ -189,16 +188,11 @@ async fn an_instance_that_answers_errors_is_compared_with_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_instance_works_on_no_more_than_it_may() {
     let (one, two) = (Holding::named("\"one\"").await, Holding::named("\"two\"").await);
-    let mut plan = Plan::endpoint("aad_token", &[]);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    plan.add(
-        "blue.yaml",
-        format!(
-            "name: blue\nendpoint_name: my-ep\nbackend: {{ urls: [ \"{}\", \"{}\" ] }}\n\
-             request_settings: {{ max_concurrent_requests_per_instance: 2, max_queue_wait_ms: 20000, request_timeout_ms: 20000 }}\n",
-            one.url, two.url
-        ),
-    );
+    let plan = Plan::endpoint("aad_token", &[]).blue(format!(
+        "name: blue\nendpoint_name: my-ep\nbackend: {{ urls: [ \"{}\", \"{}\" ] }}\nrequest_settings: \
+         {{ max_concurrent_requests_per_instance: 2, max_queue_wait_ms: 20000, request_timeout_ms: 20000 }}\n",
+        one.url, two.url
+    ));
     let stand = Arc::new(Stand::start(plan).await);
     let asking: Vec<_> = (0..8)
         .map(|_| {
@@ -227,10 +221,9 @@ async fn an_adaptive_deployment_begins_with_one_request_at_each_instance() {
         two.go.send(false).unwrap();
         let before = one.sent() + two.sent();
         let more = "adaptive_concurrency: true\n";
-        let mut plan = Plan::endpoint("aad_token", &urls);
-        plan.resources.retain(|(name, _)| name != "blue.yaml");
+        let plan = Plan::endpoint("aad_token", &urls);
         let waits = "512, max_queue_wait_ms: 20000, request_timeout_ms: 20000";
-        plan.add("blue.yaml", deployment("my-ep", "blue", &urls, more).replace("512", waits));
+        let plan = plan.blue(deployment("my-ep", "blue", &urls, more).replace("512", waits));
         let stand = Arc::new(Stand::start(plan).await);
         let asking: Vec<_> = (0..4)
             .map(|_| {
@@ -293,14 +286,9 @@ async fn every_address_of_a_name_is_an_instance() {
     let blue = Instance::named("blue").await;
     let port = blue.url.rsplit(':').next().unwrap().to_owned();
     let named = |name: &str| {
-        let mut plan =
-            Plan::endpoint("aad_token", &[]).set("limits", "{ dns_refresh: 20ms, eject_failures: 1 }");
-        plan.resources.retain(|(name, _)| name != "blue.yaml");
-        plan.add(
-            "blue.yaml",
-            format!("name: blue\nendpoint_name: my-ep\nbackend: {{ dns: \"{name}:{port}\" }}\n"),
-        );
-        plan
+        Plan::endpoint("aad_token", &[])
+            .set("limits", "{ dns_refresh: 20ms, eject_failures: 1 }")
+            .blue(format!("name: blue\nendpoint_name: my-ep\nbackend: {{ dns: \"{name}:{port}\" }}\n"))
     };
     let stand = Stand::start(named("localhost")).await;
     until("it is found", async || score(&stand, "POST").await.status == 200).await;
@@ -342,20 +330,8 @@ async fn a_change_of_other_things_leaves_connections_and_ejections_alone() {
 
 /// An instance that speaks TLS and asks for a certificate of this authority.
 async fn guarded(pki: &Pki, own: &crate::support::pki::Pair) -> String {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::AsyncWriteExt;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(pki.pem.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let asked =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let chain = vec![CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
-    let config =
-        builder.unwrap().with_client_cert_verifier(asked.build().unwrap()).with_single_cert(chain, key);
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.unwrap()));
+    let acceptor = pki.acceptor(own);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -399,9 +375,10 @@ async fn an_instance_may_ask_for_a_certificate_and_has_to_show_the_right_one() {
         ("an instance that is not trusted", &named, &others, &good, 502),
         ("an instance with another name", &misnamed, &roots, &good, 502),
     ] {
-        let mut plan = Plan::endpoint("aad_token", &[]);
-        plan.resources.retain(|(name, _)| name != "blue.yaml");
-        plan.add("blue.yaml", format!("name: blue\nendpoint_name: my-ep\nbackend: {{ urls: [ \"{url}\" ], ca_file: \"{roots}\"{own} }}\n"));
+        let plan = Plan::endpoint("aad_token", &[]).blue(format!(
+            "name: blue\nendpoint_name: my-ep\n\
+             backend: {{ urls: [ \"{url}\" ], ca_file: \"{roots}\"{own} }}\n"
+        ));
         let stand = Stand::start(plan).await;
         let answer = score(&stand, "POST").await;
         assert_eq!(answer.status, status, "{case}: {}", answer.head);

@@ -20,9 +20,8 @@ fn fill(template: &str, token: &str) -> String {
 
 async fn stand(more: &str) -> (Stand, Instance) {
     let blue = Instance::named("blue").await;
-    let mut plan = Plan::endpoint("aad_token", &[&blue.url]);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    plan.add("blue.yaml", deployment("my-ep", "blue", &[&blue.url], more));
+    let plan =
+        Plan::endpoint("aad_token", &[&blue.url]).blue(deployment("my-ep", "blue", &[&blue.url], more));
     (Stand::start(plan).await, blue)
 }
 
@@ -431,7 +430,7 @@ async fn chunks_with_two_readings_are_refused_and_cut() {
     assert_eq!(whole[0].body, b"{}");
     let counted = stand.metric("scoregate_security_bad_request{reason=\"chunk\"}").await;
     assert!(counted > 10.0, "{counted}");
-    tried("chunks refused, the body cut at the instance", cases.len() + 1);
+    tried("chunks refused, the body cut at the instance", cases.len());
     stand.stop().await;
 }
 
@@ -654,7 +653,7 @@ async fn the_body_of_a_refused_request_is_never_a_request() {
         assert!(raw.closes().await);
         assert_eq!(blue.connections(), 0);
     }
-    tried("bodies of refused requests, no instance touched", cases.len() * 3 * 2 + 2);
+    tried("refusals of requests with bodies, no instance touched", cases.len());
     stand.stop().await;
 }
 
@@ -696,7 +695,6 @@ async fn a_body_is_asked_for_only_after_authorization() {
         answer = raw.hear().await.unwrap();
     }
     assert_eq!((answer.status, blue.count()), (200, 2));
-    tried("bodies that wait to be asked for", 5);
     stand.stop().await;
 }
 
@@ -772,7 +770,7 @@ async fn a_client_cannot_say_what_only_the_gateway_may_say() {
     let forged = stand.metric("scoregate_security_header_stripped{reason=\"forged\"}").await;
     let underscore = stand.metric("scoregate_security_header_stripped{reason=\"underscore\"}").await;
     assert!(forged >= 20.0 && underscore >= 40.0, "{forged} {underscore}");
-    tried("forged fields in five spellings each, none at the instance", FORGED.len() * 5);
+    tried("forged fields in all spellings, none at the instance", FORGED.len());
     stand.stop().await;
 }
 
@@ -854,7 +852,7 @@ async fn connection_cannot_take_away_what_the_gateway_says() {
     assert_eq!(raw.hear().await.unwrap().status, 200);
     let seen = blue.seen().pop().unwrap();
     assert_eq!((seen.field("x-hop"), seen.field("x-end")), (None, Some("2")));
-    tried("connection fields, the gateway's own whole at the instance", cases.len() + 1);
+    tried("connection fields, the gateway's own whole at the instance", cases.len());
     stand.stop().await;
 }
 
@@ -894,7 +892,6 @@ async fn trailers_of_a_client_are_dropped() {
     .await;
     assert_eq!(raw.hear().await.unwrap().status, 401);
     assert_eq!(blue.count(), 5);
-    tried("trailers, none at the instance", 6);
     stand.stop().await;
 }
 
@@ -937,7 +934,6 @@ async fn what_a_trusted_proxy_says_about_the_client_is_kept_and_its_own_address_
         assert_eq!(raw.hear().await.unwrap().status, 200);
         assert_eq!(blue.seen().pop().unwrap().field("x-forwarded-for"), Some(kept), "{said}");
     }
-    tried("words of a proxy, as the instance sees them", 4);
     stand.stop().await;
 }
 
@@ -1012,6 +1008,5 @@ async fn a_refusal_says_whether_its_connection_goes_on() {
         }
     }
     assert_eq!(blue.count(), 2);
-    tried("refusals, and what came to the instance behind them", 4);
     stand.stop().await;
 }

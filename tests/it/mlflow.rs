@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::raw::{Answer, ask};
-use crate::support::{Plan, Stand};
+use crate::support::{Plan, Stand, until_within};
 
 /// The longest that it takes to start, on a machine that is busy.
 const START: Duration = Duration::from_secs(180);
@@ -35,33 +35,27 @@ async fn mlflows_server_scores_behind_the_gateway_and_ends_with_it() {
     let directory = home.path().display().to_string();
     let given = directory.clone();
     tokio::task::spawn_blocking(move || make(&given)).await.unwrap();
-    let mut plan = Plan::endpoint("aad_token", &[]);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    plan.add(
-        "blue.yaml",
-        format!(
-            "name: blue\nendpoint_name: my-ep\nallowed_paths: [ mlflow ]\nreadiness_route: /ping\n\
-             readiness_probe: {{ initial_delay: 0, period: 1, timeout: 5, failure_threshold: 3 }}\n\
-             environment: {{ image: x, inference_config: {{ scoring_route: {{ path: /invocations, port: 1 }} }} }}\n\
-             request_settings: {{ max_concurrent_requests_per_instance: 4, request_timeout_ms: 60000 }}\n\
-             backend: {{ command: [ python3, {RUN:?}, mlflow_server.py, serve, {directory:?}, \"{{port}}\" ] }}\n"
-        ),
-    );
+    let plan = Plan::endpoint("aad_token", &[]).blue(format!(
+        "name: blue\nendpoint_name: my-ep\nallowed_paths: [ mlflow ]\nreadiness_route: /ping\n\
+         readiness_probe: {{ initial_delay: 0, period: 1, timeout: 5, failure_threshold: 3 }}\n\
+         environment: {{ image: x, inference_config: {{ scoring_route: {{ path: /invocations, port: 1 }} }} }}\n\
+         request_settings: {{ max_concurrent_requests_per_instance: 4, request_timeout_ms: 60000 }}\n\
+         backend: {{ command: [ python3, {RUN:?}, mlflow_server.py, serve, {directory:?}, \"{{port}}\" ] }}\n"
+    ));
     let stand = Stand::start(plan).await;
     let split = json!({ "dataframe_split": { "columns": ["a"], "data": [[1], [2]] } }).to_string();
     let score = "POST /endpoints/my-ep/score";
-    let first = async {
-        loop {
-            let answer = send(&stand, score, "application/json", &split).await;
-            if answer.status == 200 {
-                return answer;
-            }
-            // Until it is ready there is no instance, rather than one that fails.
-            assert_eq!((answer.status, answer.reason()), (503, Some("no_instance")));
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let first = tokio::time::timeout(START, first).await.expect("MLflow's server was not ready in time");
+    let mut first = None;
+    until_within(START, "MLflow's server is ready", async || {
+        let answer = send(&stand, score, "application/json", &split).await;
+        // Until it is ready there is no instance, rather than one that fails.
+        let none = (answer.status, answer.reason()) == (503, Some("no_instance"));
+        assert!(none || answer.status == 200, "{}", answer.head);
+        first = Some(answer);
+        !none
+    })
+    .await;
+    let first = first.unwrap();
     let pid = first.json()["predictions"]["pid"].as_i64().unwrap();
     let doubled = |answer: &Answer| answer.json()["predictions"]["doubled"].clone();
     assert_eq!(doubled(&first), json!([2, 4]));

@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
 use crate::support::raw::{Answer, Raw, ask};
-use crate::support::stand::deployment;
 use crate::support::{Plan, Stand, until};
 
 /// Clients that take nothing of their answers.
@@ -66,11 +65,7 @@ async fn instance(count: Arc<Count>) -> String {
 }
 
 async fn stand(url: &str, limits: &str) -> Stand {
-    let mut plan = Plan::endpoint("aad_token", &[url]).set("limits", limits);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    let text = deployment("my-ep", "blue", &[url], "").replace("] }", "], http_version: \"2\" }");
-    plan.add("blue.yaml", text.replace("512 }", "512, request_timeout_ms: 60000 }"));
-    Stand::start(plan).await
+    Stand::start(Plan::http2(url, "").set("limits", limits)).await
 }
 
 fn head(stand: &Stand, path: &str) -> String {

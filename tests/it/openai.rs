@@ -38,13 +38,12 @@ async fn chat() -> String {
 }
 
 fn plan(url: &str, allowed: &str, more: &str) -> Plan {
-    let mut plan = Plan::endpoint("aad_token", &[url]);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    plan.add(
-        "blue.yaml",
-        deployment("my-ep", "blue", &[url], &format!("allowed_paths: [ {allowed} ]\n{more}")),
-    );
-    plan
+    Plan::endpoint("aad_token", &[url]).blue(deployment(
+        "my-ep",
+        "blue",
+        &[url],
+        &format!("allowed_paths: [ {allowed} ]\n{more}"),
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -53,12 +53,10 @@ fn blue(directory: &Path, count: usize, environment: &str) -> String {
 }
 
 fn plan(deployment: &str) -> Plan {
-    let mut plan = Plan::endpoint("aad_token", &[])
+    Plan::endpoint("aad_token", &[])
         .owned()
-        .set("limits", "{ restart_pause: 50ms, restart_pause_max: 200ms, process_stop: 2s }");
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    plan.add("blue.yaml", deployment.to_owned());
-    plan
+        .set("limits", "{ restart_pause: 50ms, restart_pause_max: 200ms, process_stop: 2s }")
+        .blue(deployment.to_owned())
 }
 
 async fn score(stand: &Stand, path: &str) -> Option<Answer> {

@@ -120,12 +120,10 @@ async fn a_deployment_has_clocks_of_its_own_each_with_its_word() {
         let url = dripping(head, gap, 1_000).await;
         let own = clocks.starts_with("request");
         let (settings, timeouts) = if own { (clocks, "") } else { ("request_timeout_ms: 60000", clocks) };
-        let mut plan = Plan::endpoint("aad_token", &[]).set("logs", "{ access: false }");
-        plan.resources.retain(|(name, _)| name != "blue.yaml");
-        plan.add(
-            "blue.yaml",
-            format!("name: blue\nendpoint_name: my-ep\nbackend: {{ urls: [ \"{url}\" ] }}\nrequest_settings: {{ {settings} }}\ntimeouts: {{ {timeouts} }}\n"),
-        );
+        let plan = Plan::endpoint("aad_token", &[]).set("logs", "{ access: false }").blue(format!(
+            "name: blue\nendpoint_name: my-ep\nbackend: {{ urls: [ \"{url}\" ] }}\n\
+             request_settings: {{ {settings} }}\ntimeouts: {{ {timeouts} }}\n"
+        ));
         let stand = Stand::start(plan).await;
         let token = stand.token("scientist");
         let mut raw = Raw::connect(stand.gateway.data).await;
@@ -148,10 +146,9 @@ async fn a_deployment_has_clocks_of_its_own_each_with_its_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_s_own_time_may_be_longer_than_the_usual() {
     let url = dripping(0, 30, 20).await;
-    let mut plan =
-        Plan::endpoint("aad_token", &[]).set("limits", "{ request_total: 100ms, request_total_max: 1h }");
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    plan.add("blue.yaml", deployment("my-ep", "blue", &[&url], "timeouts: { total_ms: 60000 }\n"));
+    let plan = Plan::endpoint("aad_token", &[])
+        .set("limits", "{ request_total: 100ms, request_total_max: 1h }")
+        .blue(deployment("my-ep", "blue", &[&url], "timeouts: { total_ms: 60000 }\n"));
     let stand = Stand::start(plan).await;
     let answer = score(&stand, "scientist", "").await;
     assert_eq!((answer.status, answer.body.len()), (200, 20));

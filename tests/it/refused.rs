@@ -7,7 +7,6 @@ use parking_lot::Mutex;
 use crate::support::frames::*;
 use crate::support::played::{Link, play};
 use crate::support::raw::{Answer, Raw};
-use crate::support::stand::deployment;
 use crate::support::{Plan, Stand, until};
 
 /// What the instance does with one request.
@@ -118,11 +117,7 @@ async fn serve(mut link: Link, deeds: &'static [Deed], saw: Arc<Mutex<Vec<Saw>>>
 }
 
 async fn stand(instance: &Fickle) -> Stand {
-    let mut plan = Plan::endpoint("aad_token", &[&instance.url]).set("limits", "{ replay_body: 16 }");
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
-    let text = deployment("my-ep", "blue", &[&instance.url], "").replace("] }", "], http_version: \"2\" }");
-    plan.add("blue.yaml", text.replace("512 }", "512, request_timeout_ms: 60000 }"));
-    Stand::start(plan).await
+    Stand::start(Plan::http2(&instance.url, "").set("limits", "{ replay_body: 16 }")).await
 }
 
 fn head(stand: &Stand, method: &str, more: &str) -> String {

@@ -1,25 +1,16 @@
 //! Gateways that share a PostgreSQL server: one's change is the other's, the server may go and come back, and what
 //! opens it is shown nowhere.
 
-use std::path::Path;
-use std::time::Instant;
-
 use scoregate::app::Gateway;
 use scoregate::settings::Settings;
 use serde_json::json;
 
+use crate::support::pki::write_secret;
 use crate::support::postgres::{PASSWORD, Server};
 use crate::support::raw::ask;
 use crate::support::rest::{Rest, deployment, deployment_body, endpoint, endpoint_body};
-use crate::support::site::{Site, run};
+use crate::support::site::{MASTER_KEY, Site, run};
 use crate::support::{Instance, Plan, Stand, until};
-
-/// A master key for gateways that share a store.
-fn master_key(file: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::write(file, "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
-}
 
 async fn score(gateway: &Gateway, key: &str) -> u16 {
     let message = format!(
@@ -33,7 +24,7 @@ async fn gateways_on_one_server_see_each_others_changes_and_outlive_its_restart(
     let server = Server::start();
     let keys = tempfile::tempdir().unwrap();
     let key = keys.path().join("master.key");
-    master_key(&key);
+    write_secret(&key, MASTER_KEY);
     let plan = Plan::default()
         .owned()
         .set("store", &format!("\"{}\"", server.schema()))
@@ -53,9 +44,7 @@ async fn gateways_on_one_server_see_each_others_changes_and_outlive_its_restart(
     // What one makes the other serves, with the very keys.
     assert_eq!(score(&other, "x").await, 404);
     owner.put(&endpoint("shared"), endpoint_body("Key", &json!({}))).await.is(201);
-    let acknowledged = Instant::now();
     until("the other gateway has the endpoint", async || score(&other, "x").await == 401).await;
-    println!("in force at the other gateway {:?} after it was acknowledged", acknowledged.elapsed());
     let keys = owner_of_other.post(&format!("{}/listKeys", endpoint("shared")), json!({})).await.is(200);
     let key = keys.at("/primaryKey").as_str().unwrap();
     owner_of_other.put(&deployment("shared", "blue"), deployment_body(&[&blue.url])).await.is(201);
@@ -93,7 +82,7 @@ async fn what_opens_the_server_is_shown_nowhere() {
         assert!(errors.contains("master_key.file: is missing"), "{errors}");
         assert!(!secret(&out) && !secret(&errors), "{out}{errors}");
     }
-    master_key(&site.path("shared.key"));
+    write_secret(&site.path("shared.key"), MASTER_KEY);
     let right = format!(
         "store: \"{store}\"\nmaster_key: {{ file: shared.key }}\ndata_directory: .\nlogs: {{ level: trace }}\n"
     );

@@ -6,8 +6,6 @@ names), asks every operation without a token and then with whatever fits or does
 nothing was found. Standard library only.
 """
 
-import contextlib
-import ctypes
 import fcntl
 import hashlib
 import json
@@ -18,7 +16,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -26,9 +23,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.append(str(HERE.parent))
+from children import dev, die_with_parent  # noqa: E402
+
 CACHE = ROOT / "target" / "openapi"
 INSTALLED_WITHIN = 600
-READY_WITHIN = 60
 DONE_WITHIN = 600
 API_VERSION = "2024-10-01"
 # There are no computes and no keys of batch endpoints, and schemathesis asks for the document itself before it counts.
@@ -37,12 +36,6 @@ NEVER_SUCCEED = {"BatchEndpoints_ListKeys", "Computes_Get", "Metadata_OpenApi"}
 
 class Failed(Exception):
     """What is to be told."""
-
-
-def die_with_parent():
-    """Makes a child end with us, even if we are killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
 
 
 def run(argv, within, **options):
@@ -77,43 +70,6 @@ def schemathesis():
                         raise Failed(f"cannot install schemathesis; see {log}")
             stamp.write_text(wanted)
     return venv / "bin" / "schemathesis"
-
-
-@contextlib.contextmanager
-def gateway(directory):
-    """A running `scoregate dev`; gives what its ready-file says."""
-    binary = os.environ.get("SCOREGATE_BIN") or ROOT / "target" / "debug" / "scoregate"
-    ready_file = directory / "ready.json"
-    argv = [binary, "dev", "--port-base", "0", "--ready-file", ready_file, "--data-dir", directory / "data"]
-    with open(directory / "gateway.log", "wb") as out:
-        process = subprocess.Popen(
-            [str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
-        )
-    try:
-        deadline = time.monotonic() + READY_WITHIN
-        while (facts := read_whole(ready_file)) is None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise Failed("scoregate dev did not come up:\n" + (directory / "gateway.log").read_text(errors="replace"))
-            time.sleep(0.05)
-        yield facts
-        if process.poll() is not None:
-            raise Failed(f"scoregate dev ended by itself: {process.returncode}")
-    finally:
-        process.terminate()
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def read_whole(file):
-    """JSON in a file that may still be being written."""
-    try:
-        return json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 class Client:
@@ -228,7 +184,7 @@ def a_job(client, workspace, directory):
     client.put(f"{endpoint}/deployments/blue", {"location": facts["location"], "properties": {"properties": backend}})
     described["properties"]["defaults"] = {"deploymentName": "blue"}
     client.put(endpoint, described)
-    store = directory / "data/datastores/workspaceblobstore"
+    store = directory / "dev/datastores/workspaceblobstore"
     folder = store / facts["subscription_id"] / facts["resource_group"] / facts["workspace"] / "in"
     folder.mkdir(parents=True)
     (folder / "one.csv").write_text("a\n1\n")
@@ -257,7 +213,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     try:
         program = schemathesis()
-        with tempfile.TemporaryDirectory(prefix="scoregate-openapi-") as directory, gateway(Path(directory)) as facts:
+        binary = os.environ.get("SCOREGATE_BIN") or ROOT / "target" / "debug" / "scoregate"
+        with tempfile.TemporaryDirectory(prefix="scoregate-openapi-") as directory, dev(binary, Path(directory)) as facts:
             client = Client(facts)
             document = json.loads(client.done("GET", facts["control_url"] + "/openapi.json")[1])
             ask_without_a_token(client, document)

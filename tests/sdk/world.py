@@ -1,10 +1,6 @@
 """A running `scoregate dev`, and what the checks do with it through the clients."""
 
 import contextlib
-import ctypes
-import json
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,11 +11,11 @@ import requests
 from azure.ai.ml.entities import ManagedOnlineDeployment, ManagedOnlineEndpoint
 from azure.core.credentials import AccessToken
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from children import dev, tail  # noqa: E402
+
 import clients
 from clients import ML, PROVIDER, SAMPLE
-
-STARTED_WITHIN = 60
-STOPPED_WITHIN = 40
 
 
 class Bearer:
@@ -34,46 +30,15 @@ class Bearer:
 
 @contextlib.contextmanager
 def running(binary):
-    """Starts the gateway in a directory that is thrown away, and stops it by its id whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="scoregate-sdk-") as directory:
-        ready, log = Path(directory) / "ready.json", Path(directory) / "log"
-        data = Path(directory) / "data"
-        argv = [binary, "dev", "--port-base", "0", "--ready-file", str(ready), "--data-dir", str(data)]
-        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-        def die_with_parent():  # even when that is killed and can't stop anything
-            if libc:
-                libc.prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
-
-        with open(log, "wb") as out:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
-            )
+    """A `scoregate dev` in a directory that is thrown away, and what it takes to use it."""
+    with tempfile.TemporaryDirectory(prefix="scoregate-sdk-") as directory, dev(binary, Path(directory)) as facts:
+        if not facts["control_url"]:
+            raise SystemExit("this scoregate has no control plane")
         try:
-            yield World(wait_for(ready, process, log))
+            yield World(facts)
         except BaseException:
-            print("\n".join(log.read_text(errors="replace").splitlines()[-40:]), file=sys.stderr)
+            print(tail(Path(directory) / "dev.log"), file=sys.stderr)
             raise
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOPPED_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(ready, process, log):
-    deadline = time.monotonic() + STARTED_WITHIN
-    while process.poll() is None and time.monotonic() < deadline:
-        # Not all of it may be written yet.
-        with contextlib.suppress(OSError, ValueError):
-            facts = json.loads(ready.read_text())
-            if not facts["control_url"]:
-                raise SystemExit("this scoregate has no control plane")
-            return facts
-        time.sleep(0.05)
-    raise SystemExit(f"scoregate dev is not ready: {log.read_text(errors='replace')[-4000:]}")
 
 
 class World:

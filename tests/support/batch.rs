@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use super::instance::{Instance, Seen, ok};
 use super::raw::{Answer, ask};
-use super::stand::SUBSCRIPTION;
+use super::site::Site;
+use super::stand::{SUBSCRIPTION, Stand};
 use super::until;
 
 /// The sums of the rows of a `dataframe_split`; what is no number counts nothing.
@@ -101,6 +102,14 @@ pub fn resources(urls: &[&str], settings: &str) -> Vec<(String, String)> {
     ]
 }
 
+/// A site with these resource files, owned by the `owner` of the stand's issuer, whose gateways give up what they hold
+/// soon after they are gone; `more` is put into its configuration.
+pub fn site(resources: &[(String, String)], stand: &Stand, more: &str) -> Site {
+    let named: Vec<(&str, String)> =
+        resources.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    Site::new(&named, &format!("{more}limits: {{ batch_lease: 1s, drain_notice: 0s }}\n{}", stand.trusted()))
+}
+
 /// The default store of the default workspace of a gateway whose store is in this directory.
 pub fn store_of(directory: &Path) -> PathBuf {
     directory.join("datastores/workspaceblobstore").join(SUBSCRIPTION).join("default/default")
@@ -166,7 +175,7 @@ impl Caller {
         let mut job = Value::Null;
         until("the job ends", async || {
             job = self.show(name).await;
-            ["Completed", "Failed", "Canceled"].contains(&status(&job))
+            ended(&job)
         })
         .await;
         job
@@ -199,6 +208,11 @@ pub fn body(input: &str, more: Value) -> Value {
 /// A job's status.
 pub fn status(job: &Value) -> &str {
     job["properties"]["status"].as_str().unwrap_or_default()
+}
+
+/// Whether a job has come to its end.
+pub fn ended(job: &Value) -> bool {
+    ["Completed", "Failed", "Canceled"].contains(&status(job))
 }
 
 /// The code of what a job failed with.

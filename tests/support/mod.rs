@@ -28,11 +28,22 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for something to become true.
-pub async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, check: impl AsyncFnMut() -> bool) {
+    until_within(PATIENCE, what, check).await;
+}
+
+/// The same of what may take its time.
+pub async fn until_within(patience: Duration, what: &str, mut check: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !check().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// The SHA-256 of these bytes, in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

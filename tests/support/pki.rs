@@ -10,6 +10,8 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -58,29 +60,44 @@ impl Pki {
         self.leaf(&["somebody"], ExtendedKeyUsagePurpose::ClientAuth, 1)
     }
 
+    /// A server with this certificate, for clients with one of this authority.
+    pub fn acceptor(&self, own: &Pair) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&self.pem)), provider);
+        serving(own, clients.build().unwrap())
+    }
+
     /// A client that trusts this authority, and shows a certificate if it has one.
     pub fn connector(&self, own: Option<&Pair>, alpn: &[&str]) -> TlsConnector {
         connector(&self.pem, own, alpn)
     }
 }
 
-/// A server with this certificate.
+/// A server with this certificate, for any client.
 pub fn acceptor(own: &Pair) -> TlsAcceptor {
+    serving(own, WebPkiClientVerifier::no_client_auth())
+}
+
+fn serving(own: &Pair, clients: Arc<dyn ClientCertVerifier>) -> TlsAcceptor {
     let chain = vec![CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = builder.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let config = builder.unwrap().with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap();
     TlsAcceptor::from(Arc::new(config))
+}
+
+fn roots(pem: &str) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    roots
 }
 
 /// A client that trusts an authority, and shows a certificate if it has one.
 pub fn connector(root: &str, own: Option<&Pair>, alpn: &[&str]) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.unwrap().with_root_certificates(roots);
+    let builder = builder.unwrap().with_root_certificates(roots(root));
     let mut config = match own {
         None => builder.with_no_client_auth(),
         Some(pair) => {

@@ -19,6 +19,9 @@ use super::rest::Rest;
 use super::stand::SUBSCRIPTION;
 use super::{PATIENCE, until};
 
+/// What the file of a master key says.
+pub const MASTER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
+
 /// The binary, with nothing of the environment that would configure it.
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));

@@ -49,6 +49,21 @@ impl Plan {
         plan
     }
 
+    /// The same in mode `aad_token`, with a deployment that speaks HTTP/2 at this instance.
+    pub fn http2(url: &str, more: &str) -> Plan {
+        Plan::endpoint("aad_token", &[]).blue(format!(
+            "name: blue\nendpoint_name: my-ep\nbackend: {{ urls: [ \"{url}\" ], http_version: \"2\" }}\n\
+             request_settings: {{ max_concurrent_requests_per_instance: 512, request_timeout_ms: 60000 }}\n{more}"
+        ))
+    }
+
+    /// Describes deployment `blue` in its own way.
+    pub fn blue(mut self, text: String) -> Plan {
+        self.resources.retain(|(name, _)| name != "blue.yaml");
+        self.add("blue.yaml", text);
+        self
+    }
+
     pub fn add(&mut self, name: &str, text: String) -> &mut Plan {
         self.resources.push((name.to_owned(), text));
         self
@@ -148,6 +163,16 @@ impl Stand {
     /// An access token of a principal for managing.
     pub fn management_token(&self, name: &str) -> String {
         self.issuer.token(name, MANAGEMENT, TokenVersion::V1).unwrap()
+    }
+
+    /// Configuration of another gateway that takes this issuer's tokens and is owned by its `owner`.
+    pub fn trusted(&self) -> String {
+        format!(
+            "identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\n",
+            self.authority,
+            self.directory.path().join("ca.pem").display(),
+            object_id("owner")
+        )
     }
 
     /// A client of the control plane.

@@ -2,25 +2,15 @@
 
 use serde_json::json;
 
-use crate::support::batch::{Caller, Held, numbers, output, resources, status, store_of};
+use crate::support::batch::{self, Caller, Held, numbers, output, resources, status, store_of};
 use crate::support::instance::Instance;
 use crate::support::site::{Process, Site};
-use crate::support::stand::{TENANT, object_id};
 use crate::support::{Plan, Stand};
 
 /// A site with batch endpoint `heart`, and the issuer of its owner.
 async fn site(model: &Instance, settings: &str) -> (Site, Stand) {
     let stand = Stand::start(Plan::default()).await;
-    let files = resources(&[&model.url], settings);
-    let named: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
-    let more = format!(
-        "limits: {{ batch_lease: 1s, drain_notice: 0s }}\n\
-         identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\n",
-        stand.authority,
-        stand.directory.path().join("ca.pem").display(),
-        object_id("owner")
-    );
-    (Site::new(&named, &more), stand)
+    (batch::site(&resources(&[&model.url], settings), &stand, ""), stand)
 }
 
 fn caller(process: &Process, stand: &Stand) -> Caller {

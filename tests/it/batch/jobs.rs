@@ -12,7 +12,7 @@ use crate::support::batch::{
 };
 use crate::support::instance::{Instance, Seen, ok};
 use crate::support::stand::{SUBSCRIPTION, object_id};
-use crate::support::{Plan, Stand, rest, until};
+use crate::support::{Plan, Stand, rest, sha256, until};
 
 pub async fn stand(instances: &[&Instance], settings: &str) -> Stand {
     let urls: Vec<&str> = instances.iter().map(|instance| instance.url.as_str()).collect();
@@ -94,11 +94,6 @@ async fn verified(stand: &Stand, manifest: &str) -> Value {
     let key = UnparsedPublicKey::new(&ED25519, decode(key["x"].as_str().unwrap()));
     key.verify(message.as_bytes(), &decode(signature)).unwrap();
     serde_json::from_slice(&decode(claims)).unwrap()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,13 +1,11 @@
 //! Gateways that share jobs through one PostgreSQL: each does its part, and some may go on the way.
 
-use std::os::unix::fs::PermissionsExt;
-
 use serde_json::json;
 
-use crate::support::batch::{Caller, Held, failure, numbers, resources, status};
+use crate::support::batch::{self, Caller, Held, ended, failure, numbers, resources, status};
+use crate::support::pki::write_secret;
 use crate::support::postgres::Server;
-use crate::support::site::{Process, Site};
-use crate::support::stand::{TENANT, object_id};
+use crate::support::site::{MASTER_KEY, Process, Site};
 use crate::support::{Plan, Stand, until};
 
 /// Rows of a mini-batch.
@@ -27,26 +25,19 @@ async fn four_gateways_share_a_job_and_two_of_them_and_the_server_may_go() {
     let model = Held::below(0).await;
     let (issuer, common) = (Stand::start(Plan::default()).await, tempfile::tempdir().unwrap());
     let (data, key) = (common.path().join("data"), common.path().join("master.key"));
-    std::fs::write(&key, "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    write_secret(&key, MASTER_KEY);
     let expected = numbers(&data.join("in"), 300, 2);
     let mut files = resources(&[&model.instance.url], "mini_batch_size: 2, max_concurrency_per_instance: 8");
     files.push((
         "files.yaml".to_owned(),
         format!("name: files\ntype: local_directory\npath: {}\n", data.display()),
     ));
-    let named: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     let more = format!(
-        "store: \"{}\"\nmaster_key: {{ file: {} }}\ndata_directory: own\n\
-         limits: {{ batch_lease: 1s, drain_notice: 0s }}\n\
-         identity: {{ entra: [ {{ authority: \"{}\", tenants: [ {TENANT} ], ca_file: \"{}\" }} ] }}\nowners: [ {} ]\n",
+        "store: \"{}\"\nmaster_key: {{ file: {} }}\ndata_directory: own\n",
         server.schema(),
         key.display(),
-        issuer.authority,
-        issuer.directory.path().join("ca.pem").display(),
-        object_id("owner")
     );
-    let sites: Vec<Site> = (0..4).map(|_| Site::new(&named, &more)).collect();
+    let sites: Vec<Site> = (0..4).map(|_| batch::site(&files, &issuer, &more)).collect();
     let mut gateways: Vec<Process> = sites.iter().map(Site::serve).collect();
     let caller = |process: &Process| Caller { address: process.data, token: issuer.token("owner") };
     let input = "azureml://datastores/files/paths/in";
@@ -83,7 +74,7 @@ async fn four_gateways_share_a_job_and_two_of_them_and_the_server_may_go() {
         if answer.status == 200 {
             job = answer.json();
         }
-        ["Completed", "Failed", "Canceled"].contains(&status(&job))
+        ended(&job)
     })
     .await;
     assert_eq!((status(&job), failure(&job)), ("Completed", ""));

@@ -19,6 +19,7 @@ use super::owned_site;
 use crate::support::rest::{
     Body, Caller, Reply, deployment, deployment_body, endpoint, endpoint_body, grant_body, grant_id,
 };
+use crate::support::sha256;
 use crate::support::site::Site;
 use crate::support::stand::object_id;
 
@@ -35,11 +36,6 @@ async fn audit(site: &Site) -> Vec<Record> {
     let chain = Chain::new(vault.audit_key());
     chain.verify(&store, |_, text| records.push(serde_json::from_str(text).unwrap())).await.unwrap();
     records
-}
-
-fn sha256(text: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn revision(etag: &str) -> u64 {
@@ -113,7 +109,7 @@ async fn of_many_writers_of_one_endpoint_none_undoes_what_another_was_acknowledg
         let Resource::Endpoint(endpoint) = &mut resource else { panic!("{resource:?}") };
         words.clone_into(&mut endpoint.spec.description);
         endpoint.spec.tags = BTreeMap::from([("writer".to_owned(), words.to_owned())]);
-        sha256(&serde_json::to_string(&resource).unwrap())
+        sha256(serde_json::to_string(&resource).unwrap().as_bytes())
     };
     let acknowledged: Vec<_> = done
         .iter()

@@ -323,11 +323,11 @@ async fn pieces_of_a_block_are_bounded_however_large_it_may_be() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn windows_hold_a_client_to_what_it_was_given() {
     let held = Holding::named("blue").await;
-    let mut plan = Plan::endpoint("key", &[&held.url]);
-    plan.resources.retain(|(name, _)| name != "blue.yaml");
+    let plan = Plan::endpoint("key", &[&held.url]);
     let settings = "20, max_queue_wait_ms: 60000, request_timeout_ms: 60000 }";
-    plan.add("blue.yaml", deployment("my-ep", "blue", &[&held.url], "").replace("512 }", settings));
-    let stand = Stand::start(plan).await;
+    let stand =
+        Stand::start(plan.blue(deployment("my-ep", "blue", &[&held.url], "").replace("512 }", settings)))
+            .await;
     let score = Fields::score(&stand.keys("my-ep").await.0);
     let block = |stream: u32| frame(DATA, 0, stream, vec![b'a'; 16_384]);
     let mut working = Wire::connect(stand.gateway.data).await;
