@@ -237,12 +237,12 @@ fn completion(shell: Shell) -> ExitCode {
 static UNWRITTEN: AtomicBool = AtomicBool::new(false);
 
 fn say(text: &str) {
-    written(writeln!(std::io::stdout(), "{text}"));
+    written(&writeln!(std::io::stdout(), "{text}"));
 }
 
 /// Whether a part of an answer was written. That a reader has seen enough and closed its pipe is no reason to fail.
-fn written(result: std::io::Result<()>) -> bool {
-    if let Err(error) = &result
+fn written(result: &std::io::Result<()>) -> bool {
+    if let Err(error) = result
         && error.kind() != ErrorKind::BrokenPipe
     {
         complain(&format!("scoregate: the answer cannot be written: {error}"));

@@ -9,6 +9,7 @@ mod on_behalf_of;
 mod restart;
 mod store;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -93,6 +94,14 @@ impl Settings {
             StoreUrl::Postgres(_) => Some(&self.data_directory),
             StoreUrl::Memory => None,
         }
+    }
+
+    /// Reads a configuration file and this process's overrides.
+    pub fn of_process(file: &Path) -> Result<Settings, Mistakes> {
+        // A variable need not be text; what is wrong with one of ours is then told like any other mistake.
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let env = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        Settings::load(file, env)
     }
 
     /// Reads a configuration file and the environment's overrides.

@@ -30,7 +30,7 @@ impl Configuration {
 
     /// Reads it.
     pub fn read(&self) -> Result<Settings, Mistakes> {
-        Settings::load(&self.file, std::env::vars())
+        Settings::of_process(&self.file)
     }
 
     /// Waits until the file has changed.

@@ -47,7 +47,7 @@ pub(super) fn show(config: &Path) -> ExitCode {
 
 /// Reads the trail of the store that a configuration names; `each` sees the hash and the text of every sound record.
 fn read(config: &Path, mut each: impl FnMut(&str, &str)) -> Result<Result<Whole, Broken>, ExitCode> {
-    let settings = Settings::load(config, std::env::vars()).map_err(|mistakes| {
+    let settings = Settings::of_process(config).map_err(|mistakes| {
         complain(&mistakes.to_string());
         ExitCode::from(USAGE)
     })?;

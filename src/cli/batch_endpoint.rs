@@ -144,7 +144,7 @@ impl BatchEndpoint {
             }
             Command::Invoke(options) => return options.run(context, &base, &at(&options.name)).await,
             Command::ListJobs(Jobs { which, most }) => {
-                job::list_below(context, &at(&which.name), most).await?
+                job::list_below(context, &at(&which.name), most).await?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use crate::resources::Directory;
 use crate::settings::Settings;
 
 pub(super) fn check(file: &Path) -> ExitCode {
-    let settings = match Settings::load(file, std::env::vars()) {
+    let settings = match Settings::of_process(file) {
         Ok(settings) => settings,
         Err(mistakes) => {
             complain(&mistakes.to_string());

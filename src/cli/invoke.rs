@@ -152,7 +152,7 @@ async fn print(mut response: Response) -> Result<ExitCode, Failure> {
     while let Some(chunk) = next(&mut response).await? {
         last = chunk.last().copied().unwrap_or(last);
         let mut out = std::io::stdout();
-        if !written(out.write_all(&chunk).and_then(|()| out.flush())) {
+        if !written(&out.write_all(&chunk).and_then(|()| out.flush())) {
             return Ok(ExitCode::SUCCESS);
         }
     }

@@ -124,6 +124,21 @@ fn one_ended(row: &AnyRow) -> Result<Ended, StoreError> {
     Ok(Ended { index: nat(index), done: row.try_get::<i64, _>("stage")? == DONE, part })
 }
 
+/// Removes some items of a job that has ended, and says whether there were any.
+pub(super) async fn clear(store: &SqlStore, place: &Place) -> Result<bool, StoreError> {
+    let mut removed = 0;
+    for table in ["item_files", "items"] {
+        let some = format!(
+            "DELETE FROM {table} WHERE job = (SELECT number FROM jobs WHERE workspace = $1 AND name = $2 AND ended = 1) \
+             AND idx IN (SELECT idx FROM {table} WHERE job = \
+             (SELECT number FROM jobs WHERE workspace = $1 AND name = $2) ORDER BY idx LIMIT $3)"
+        );
+        let some = sqlx::query(AssertSqlSafe(some)).bind(&place.workspace).bind(&place.name);
+        removed += some.bind(int(ROWS as u64)).execute(&store.writer).await?.rows_affected();
+    }
+    Ok(removed > 0)
+}
+
 /// Who wants how many items.
 pub(super) struct Claiming<'a> {
     pub(super) job: &'a Scope,

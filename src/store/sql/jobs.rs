@@ -289,6 +289,12 @@ impl JobStore for SqlStore {
         self.within(items::settle(self, &place, claim, outcome)).await
     }
 
+    async fn clear(&self, id: &Scope) -> Result<(), StoreError> {
+        let Some(place) = Place::of(id) else { return Ok(()) };
+        while self.within(items::clear(self, &place)).await? {}
+        Ok(())
+    }
+
     async fn running(&self, most: u32) -> Result<Vec<KeptJob>, StoreError> {
         self.within(self.running_jobs(most)).await
     }

@@ -260,7 +260,7 @@ async fn what_signs_an_inputs_address_is_kept_sealed_and_only_while_the_job_runs
     assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
     until("the model has a row", async || model.instance.count() == 1).await;
     assert!(!holds("in.csv").is_empty(), "the job is kept");
-    assert_eq!(holds(SIGNATURE), [PathBuf::new(); 0]);
+    assert_eq!(holds(SIGNATURE), Vec::<PathBuf>::new());
     assert!(matches!(sealed().await.as_slice(), [Some(_)]));
 
     model.answer_below(2);
@@ -270,7 +270,7 @@ async fn what_signs_an_inputs_address_is_kept_sealed_and_only_while_the_job_runs
         ("Completed", "in.csv,3.0\r\n")
     );
     assert_eq!(job["properties"]["inputData"]["data"]["uri"], json!(address));
-    assert_eq!(holds(SIGNATURE), [PathBuf::new(); 0]);
+    assert_eq!(holds(SIGNATURE), Vec::<PathBuf>::new());
     assert_eq!(sealed().await, [None]);
     stand.stop().await;
 }
