@@ -12,13 +12,23 @@ use crate::identity::on_behalf_of::{ObtainError, OnBehalfOf};
 
 /// Seconds before its end from which on an access token is replaced, if that is possible.
 const EARLY: i64 = 120;
+/// Seconds for which nobody else asks for another token while there is one that is good.
+const PAUSE: i64 = 10;
 
 /// Access tokens for storage on behalf of a job's owner.
 pub(super) struct OwnerTokens {
     on_behalf: Arc<OnBehalfOf>,
     clock: Arc<dyn Clock>,
     refresh: Zeroizing<String>,
-    current: Mutex<Option<(Zeroizing<String>, i64)>>,
+    current: Mutex<Option<Current>>,
+}
+
+/// An access token.
+struct Current {
+    token: Zeroizing<String>,
+    /// When it is replaced, and when it ends, Unix seconds.
+    due: i64,
+    expires: i64,
 }
 
 impl std::fmt::Debug for OwnerTokens {
@@ -66,24 +76,31 @@ fn refused(error: &ObtainError) -> ArtifactError {
 #[async_trait]
 impl StorageTokens for OwnerTokens {
     async fn token(&self) -> Result<Zeroizing<String>, ArtifactError> {
-        let mut current = self.current.lock().await;
-        let good_for = |seconds| {
-            let good = current.as_ref().filter(|(_, expires)| self.clock.unix() < expires - seconds);
-            good.map(|(token, _)| token.clone())
-        };
-        if let Some(token) = good_for(EARLY) {
-            return Ok(token);
-        }
-        let fresh = match self.on_behalf.refresh(&self.refresh).await {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                // Whoever cannot be asked now may be asked before the token ends.
-                let good = good_for(0).filter(|_| error.is_transient());
-                return good.ok_or_else(|| refused(&error));
+        let (mut current, now) = (self.current.lock().await, self.clock.unix());
+        let good = match &mut *current {
+            Some(Current { token, due, .. }) if now < *due => return Ok(token.clone()),
+            Some(Current { token, due, expires }) if now < *expires => {
+                *due = (now + PAUSE).min(*expires);
+                Some(token.clone())
             }
+            _ => None,
         };
-        *current = Some((fresh.access.clone(), fresh.expires));
-        Ok(fresh.access)
+        // Whoever comes meanwhile takes the good one, or waits for the next if there is none.
+        let held = good.is_none().then_some(current);
+        match (self.on_behalf.refresh(&self.refresh).await, good) {
+            (Ok(fresh), _) => {
+                let (token, expires) = (fresh.access.clone(), fresh.expires);
+                let mut current = match held {
+                    Some(held) => held,
+                    None => self.current.lock().await,
+                };
+                *current = Some(Current { token, due: expires - EARLY, expires });
+                Ok(fresh.access)
+            }
+            // Who cannot be asked now may be asked before the token ends; a no holds at once.
+            (Err(ObtainError::Unavailable(_) | ObtainError::Secret(_)), Some(token)) => Ok(token),
+            (Err(error), _) => Err(refused(&error)),
+        }
     }
 }
 
@@ -152,6 +169,9 @@ mod tests {
         *says.lock() = (StatusCode::SERVICE_UNAVAILABLE, Value::Null);
         clock.set(NOW + 3600 - EARLY + 1);
         assert_eq!(tokens.token().await.unwrap().as_str(), "first");
+        *says.lock() = gives("second");
+        assert_eq!(tokens.token().await.unwrap().as_str(), "first", "it was asked a moment ago");
+        *says.lock() = (StatusCode::SERVICE_UNAVAILABLE, Value::Null);
         clock.set(NOW + 3600);
         assert!(tokens.token().await.unwrap_err().is_transient());
         *says.lock() = gives("second");
