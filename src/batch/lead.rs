@@ -265,9 +265,6 @@ impl Leading<'_> {
         {
             warn!(job = %self.spec().name, %error, "parts of a job's output are left over");
         }
-        if let Err(error) = self.shop.jobs.clear(&self.context.id).await {
-            warn!(job = %self.spec().name, %error, "items of a job are left over");
-        }
         Ok(())
     }
 

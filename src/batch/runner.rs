@@ -22,6 +22,8 @@ use crate::store::jobs::{Claim, KeptJob, Outcome};
 
 /// How often others' jobs are looked for.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often some items of jobs that have ended are removed in one go.
+const SWEEPS: u32 = 8;
 /// Running jobs that are looked at in one round.
 const RUNNING: u32 = 64;
 
@@ -104,6 +106,7 @@ impl Runner {
                     due = Instant::now() + self.shop.beat();
                     self.keep_claims().await;
                     self.say_present(self.shop.until()).await;
+                    self.sweep().await;
                 }
             }
             while leads.try_join_next().is_some() {}
@@ -118,6 +121,20 @@ impl Runner {
         }
         self.say_present(0).await;
         while leads.join_next().await.is_some() {}
+    }
+
+    /// Removes what jobs that have ended left in the store, not too much at once.
+    async fn sweep(&self) {
+        for _ in 0..SWEEPS {
+            match self.shop.jobs.sweep().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    warn!(%error, "items of jobs that have ended are left for later");
+                    break;
+                }
+            }
+        }
     }
 
     /// Says that this gateway carries out jobs, and learns how many do.

@@ -179,8 +179,8 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Takes down what became of an item. `false` if it was lost meanwhile, or the job is not running any more. Said twice by the same
     /// holder, because the answer did not come, an end is still `true`.
     async fn settle(&self, claim: &Claim, outcome: &Outcome) -> Result<bool, StoreError>;
-    /// Removes the items of a job that has ended, some at a time: what became of them is in its state.
-    async fn clear(&self, id: &Scope) -> Result<(), StoreError>;
+    /// Removes some items of jobs that have ended: what became of them is in their states. `false` if there are none.
+    async fn sweep(&self) -> Result<bool, StoreError>;
     /// Running jobs that nobody asked to be stopped, oldest first: any gateway may take up their items.
     async fn running(&self, most: u32) -> Result<Vec<KeptJob>, StoreError>;
     /// Says that a holder carries out jobs at the first of these times and until the second, and gives how many do.

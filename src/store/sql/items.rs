@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyPool, AssertSqlSafe, Row};
 
 use super::jobs::Place;
-use super::schema::{DONE, FAILED, HELD, WAITING};
+use super::schema::{DONE, ENDED, FAILED, HELD, SWEPT, WAITING};
 use super::{SqlStore, int, json, nat};
 use crate::model::job::{Counts, Failure};
 use crate::model::scope::Scope;
@@ -124,19 +124,26 @@ fn one_ended(row: &AnyRow) -> Result<Ended, StoreError> {
     Ok(Ended { index: nat(index), done: row.try_get::<i64, _>("stage")? == DONE, part })
 }
 
-/// Removes some items of a job that has ended, and says whether there were any.
-pub(super) async fn clear(store: &SqlStore, place: &Place) -> Result<bool, StoreError> {
-    let mut removed = 0;
+/// Removes some items of a job that has ended, if there is one that has any.
+pub(super) async fn sweep(store: &SqlStore) -> Result<bool, StoreError> {
+    // A literal, for the index over such jobs.
+    let ended = AssertSqlSafe(format!("SELECT number FROM jobs WHERE ended = {ENDED} LIMIT 1"));
+    let job = sqlx::query(ended).fetch_optional(&store.readers).await?;
+    let Some(job) = job else { return Ok(false) };
+    let (job, mut removed) = (job.try_get::<i64, _>(0)?, 0);
     for table in ["item_files", "items"] {
         let some = format!(
-            "DELETE FROM {table} WHERE job = (SELECT number FROM jobs WHERE workspace = $1 AND name = $2 AND ended = 1) \
-             AND idx IN (SELECT idx FROM {table} WHERE job = \
-             (SELECT number FROM jobs WHERE workspace = $1 AND name = $2) ORDER BY idx LIMIT $3)"
+            "DELETE FROM {table} WHERE job = $1 \
+             AND idx IN (SELECT idx FROM {table} WHERE job = $1 ORDER BY idx LIMIT $2)"
         );
-        let some = sqlx::query(AssertSqlSafe(some)).bind(&place.workspace).bind(&place.name);
-        removed += some.bind(int(ROWS as u64)).execute(&store.writer).await?.rows_affected();
+        let some = sqlx::query(AssertSqlSafe(some)).bind(job).bind(int(ROWS as u64));
+        removed += some.execute(&store.writer).await?.rows_affected();
     }
-    Ok(removed > 0)
+    if removed == 0 {
+        let swept = sqlx::query("UPDATE jobs SET ended = $2 WHERE number = $1").bind(job).bind(SWEPT);
+        swept.execute(&store.writer).await?;
+    }
+    Ok(true)
 }
 
 /// Who wants how many items.

@@ -289,10 +289,8 @@ impl JobStore for SqlStore {
         self.within(items::settle(self, &place, claim, outcome)).await
     }
 
-    async fn clear(&self, id: &Scope) -> Result<(), StoreError> {
-        let Some(place) = Place::of(id) else { return Ok(()) };
-        while self.within(items::clear(self, &place)).await? {}
-        Ok(())
+    async fn sweep(&self) -> Result<bool, StoreError> {
+        self.within(items::sweep(self)).await
     }
 
     async fn running(&self, most: u32) -> Result<Vec<KeptJob>, StoreError> {

@@ -18,6 +18,11 @@ pub(super) const DONE: i64 = 2;
 /// `stage` of an item: failed for good.
 pub(super) const FAILED: i64 = 3;
 
+/// `ended` of a job: it has, and its items may still be there. Before that it is 0.
+pub(super) const ENDED: i64 = 1;
+/// `ended` of a job: it has, and has no items any more.
+pub(super) const SWEPT: i64 = 2;
+
 // Of an item what changes often and is counted is apart from its files, which are long and never change.
 const TABLES: &str = "\
 CREATE TABLE IF NOT EXISTS state (name {text} PRIMARY KEY, value {text} NOT NULL) {keyed};
@@ -46,6 +51,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS jobs_by_request ON jobs (workspace, endpoint, 
 CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (workspace, created, name);
 CREATE INDEX IF NOT EXISTS jobs_by_endpoint ON jobs (workspace, endpoint, created, name);
 CREATE INDEX IF NOT EXISTS jobs_not_ended ON jobs (created, name) WHERE ended = 0;
+CREATE INDEX IF NOT EXISTS jobs_not_swept ON jobs (number) WHERE ended = 1;
 CREATE TABLE IF NOT EXISTS items (
     job {int} NOT NULL, idx {int} NOT NULL, file_count {int} NOT NULL,
     stage {int} NOT NULL DEFAULT 0, attempt {int} NOT NULL DEFAULT 0, failed {int} NOT NULL DEFAULT 0,
