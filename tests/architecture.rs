@@ -70,6 +70,14 @@ fn within(path: &Path) -> PathBuf {
     path.strip_prefix(root()).unwrap().with_extension("")
 }
 
+/// A file's text up to its tests; those in a file of their own leave a line anywhere.
+fn untested(text: &str) -> String {
+    let mut parts = text.split("#[cfg(test)]\nmod ");
+    let first = parts.next().unwrap();
+    let inline = |part: &&str| part.lines().next().is_some_and(|line| line.ends_with('{'));
+    std::iter::once(first).chain(parts.take_while(|part| !inline(part))).collect()
+}
+
 /// Every source file that is not a test, with its top module and its text up to its tests.
 fn files() -> Vec<(PathBuf, String, String)> {
     let mut paths = Vec::new();
@@ -82,8 +90,7 @@ fn files() -> Vec<(PathBuf, String, String)> {
         .map(|path| {
             let module = within(&path).iter().next().unwrap().to_string_lossy().into_owned();
             let text = std::fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]\nmod ").next().unwrap().to_owned();
-            (path, module, code)
+            (path, module, untested(&text))
         })
         .filter(|(_, module, _)| module != "lib" && module != "main")
         .collect()
