@@ -54,10 +54,8 @@ impl Again {
     ) -> (RequestBody, Option<Again>) {
         let safe = head.method.is_safe() && body.is_end_stream();
         if version == HttpVersion::Http2 {
-            let empty = body.is_end_stream();
             let (body, kept) = body.replayable(most);
-            let again = empty || kept.is_some();
-            (body, again.then(|| Again { head: head.clone(), safe, body: kept }))
+            (body, Some(Again { head: head.clone(), safe, body: kept }))
         } else {
             (body, safe.then(|| Again { head: head.clone(), safe, body: None }))
         }

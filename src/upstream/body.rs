@@ -167,11 +167,10 @@ impl RequestBody {
     }
 
     /// The same body, with its first so many bytes kept so that it can be sent once more while no more than those have
-    /// passed. Nothing is kept of an empty one, and of one that is longer anyway.
+    /// passed. An empty one needs nothing kept.
     #[must_use]
     pub fn replayable(self, most: usize) -> (RequestBody, Option<Replay>) {
-        // Nothing is kept of what is known to be longer: it passes in one go, or nearly.
-        if self.is_end_stream() || self.size_hint().lower() > most as u64 {
+        if self.is_end_stream() {
             return (self, None);
         }
         let replay = Replay::new(self, most);
