@@ -131,7 +131,7 @@ class Gateway:
         """Writes a configuration with these sections besides the usual ones, or in their place."""
         facts = self.issuer.facts
         usual = {
-            "data_plane": {"listen": f"127.0.0.1:{self.data}", "workers": 2},
+            "data_plane": {"listen": f"127.0.0.1:{self.data}"},
             "control_plane": {"listen": f"127.0.0.1:{self.control}"},
             "admin": {"listen": f"127.0.0.1:{self.admin}"},
             "store": "sqlite://scoregate.db",

@@ -9,7 +9,6 @@ mod on_behalf_of;
 mod restart;
 mod store;
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -98,10 +97,18 @@ impl Settings {
 
     /// Reads a configuration file and this process's overrides.
     pub fn of_process(file: &Path) -> Result<Settings, Mistakes> {
-        // A variable need not be text; what is wrong with one of ours is then told like any other mistake.
-        let text = |text: OsString| text.to_string_lossy().into_owned();
-        let env = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-        Settings::load(file, env)
+        let mut env = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => env.push((name, value)),
+                Err(_) if name.starts_with(ENV_PREFIX) => {
+                    return Err(Mistakes::of_file(&name, "is no text".to_owned()));
+                }
+                Err(_) => {}
+            }
+        }
+        Settings::load(file, env.into_iter())
     }
 
     /// Reads a configuration file and the environment's overrides.

@@ -11,6 +11,7 @@ use crate::identity::directory::Directory as GroupDirectory;
 use crate::identity::fetch::HttpFetch;
 use crate::identity::issuer::{Issuer, Transport};
 use crate::identity::keys::{KeySource, KeyTimes, Refresher};
+use crate::identity::secret_file::{self, SecretError};
 use crate::identity::token::TokenTimes;
 use crate::settings::{Identity, Settings};
 
@@ -111,6 +112,12 @@ fn group_directory(settings: &Settings) -> Result<Option<Arc<GroupDirectory>>, S
     let transport = Transport { ca_file: directory.ca_file.clone(), allow_http: directory.allow_http };
     let fetch = Arc::new(HttpFetch::new(&transport)?);
     let (url, token_file) = (directory.url.clone(), directory.token_file.clone());
+    // One that is not there yet may come; one that others may read is a mistake.
+    if let Some(file) = &token_file
+        && let Err(error @ SecretError::Open) = secret_file::read(file)
+    {
+        anyhow::bail!("identity.directory.token_file: {} {error}", file.display());
+    }
     Ok(Some(Arc::new(GroupDirectory::new(url, token_file, fetch, settings.limits.group_cache))))
 }
 

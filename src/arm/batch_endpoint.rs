@@ -36,7 +36,8 @@ pub fn read(
             d.value::<DeploymentName>("deploymentName", "The deployment of jobs that name none.").optional()
         });
         let properties = bag(f, before.map(|before| &before.properties));
-        for entry in properties.keys().filter(|entry| entry.starts_with(extension::PREFIX)) {
+        let kept = |entry: &str| before.is_some_and(|before| before.properties.contains_key(entry));
+        for entry in properties.keys().filter(|entry| entry.starts_with(extension::PREFIX) && !kept(entry)) {
             f.wrong("properties", format!("`{entry}`: batch endpoints have no such field"), None);
         }
         Some(BatchEndpoint {

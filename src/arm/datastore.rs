@@ -69,6 +69,11 @@ pub fn no_account_key(key: &str) -> Option<&'static str> {
     bytes.map_or(true, |bytes| bytes.is_empty()).then_some("is no account key: one is base64")
 }
 
+/// A shared access signature without the `?` before it, if there is one.
+pub fn signature(text: &str) -> Option<String> {
+    Some(text.trim_start_matches('?').to_owned()).filter(|text| !text.is_empty())
+}
+
 /// Reads the body of a PUT.
 pub fn read(
     form: &Form<'_>,
@@ -158,7 +163,11 @@ fn credential(form: &Form<'_>, unaware: bool) -> Given {
             Given::New(Credential::AccountKey(key))
         }
         ("Sas", None, Some(sas), (None, None)) => {
-            Given::New(Credential::Sas(sas.trim_start_matches('?').to_owned()))
+            let signature = signature(&sas);
+            if signature.is_none() {
+                form.wrong("secrets", "hold a `?` and no signature", None);
+            }
+            signature.map_or(Given::Nothing, |signature| Given::New(Credential::Sas(signature)))
         }
         ("AccessKey", None, None, (Some(id), Some(secret))) => {
             Given::New(Credential::AccessKey { id, secret })
@@ -397,6 +406,7 @@ mod tests {
         for (credentials, told) in [
             (json!({"credentialsType": "AccountKey", "secrets": {"key": "s3cr3t!"}}), "base64"),
             (json!({"credentialsType": "AccountKey", "secrets": {"sasToken": "s3cr3t!"}}), "are not those"),
+            (json!({"credentialsType": "Sas", "secrets": {"sasToken": "?"}}), "no signature"),
             (json!({"credentialsType": "Sas", "secrets": {"key": "s3cr3t!"}}), "are not those"),
             (json!({"credentialsType": "None", "secrets": {"key": "s3cr3t!"}}), "are not those"),
             (json!({"credentialsType": "ServicePrincipal"}), "not one of"),

@@ -17,7 +17,7 @@ use crate::forms::{Form, Kind, Node, Reading, parse_json};
 pub type Fields = Map<String, Value>;
 
 /// What our entries in the property bag begin with.
-pub(super) const PREFIX: &str = "scoregate.";
+pub const PREFIX: &str = "scoregate.";
 /// Entries of ours that are shown only: clients send them back.
 const SHOWN_ONLY: &[&str] = &["instances"];
 

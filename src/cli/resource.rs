@@ -38,12 +38,14 @@ pub async fn make<T: Noun>(
     location: &str,
     already: String,
 ) -> Result<Value, Failure> {
-    if context.client.find(path).await?.is_some_and(|found| is_made(&found)) {
+    let there =
+        async || Ok::<_, Failure>(context.client.find(path).await?.is_some_and(|found| is_made(&found)));
+    if there().await? {
         return Err(Failure::Failed(already));
     }
     match context.client.put_new(path, &wanted.body(location)).await {
-        // Somebody else made it meanwhile.
-        Err(error) if error.status() == Some(412) => Err(Failure::Failed(already)),
+        // Somebody else made it meanwhile, or took away what it needs.
+        Err(error) if error.status() == Some(412) && there().await? => Err(Failure::Failed(already)),
         made => Ok(made?),
     }
 }

@@ -3,15 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{SHOWN_ONLY, notes, workspace};
-use crate::arm::datastore::{misfit, no_account_key};
+use crate::arm::datastore::{misfit, no_account_key, signature};
 use crate::arm::extension::place;
 use crate::forms::Form;
 use crate::identity::secret_file;
 use crate::model::datastore::{Credential, Datastore, DatastoreName};
 use crate::model::workspace::Workspace;
-
-/// The longest secret that is read from a file, in bytes.
-const LONGEST: u64 = 64 * 1024;
 
 /// A store as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +40,7 @@ pub(super) fn read(form: &Form<'_>, base: &Path, workspaces: &[Workspace]) -> Op
 
 fn credential(form: &Form<'_>, base: &Path) -> Option<Credential> {
     let key = secret(form, base, "account_key", "account_key_file");
-    let sas = secret(form, base, "sas_token", "sas_token_file");
+    let sas = secret(form, base, "sas_token", "sas_token_file").and_then(|sas| signature(&sas));
     let id = form.value::<String>("access_key_id", "").optional();
     let access = secret(form, base, "secret_access_key", "secret_access_key_file");
     match (key, sas, id, access) {
@@ -53,7 +50,7 @@ fn credential(form: &Form<'_>, base: &Path) -> Option<Credential> {
             }
             Some(Credential::AccountKey(key))
         }
-        (None, Some(sas), None, None) => Some(Credential::Sas(sas.trim_start_matches('?').to_owned())),
+        (None, Some(sas), None, None) => Some(Credential::Sas(sas)),
         (None, None, Some(id), Some(secret)) => Some(Credential::AccessKey { id, secret }),
         _ => {
             let hint = "account_key, sas_token, or access_key_id with secret_access_key; each but the id may stand in a file: account_key_file";
@@ -73,23 +70,12 @@ fn secret(form: &Form<'_>, base: &Path, key: &'static str, in_file: &'static str
             None
         }
         (written, None) => written,
-        (None, Some(file)) => from_file(&file).map_err(|why| form.wrong(in_file, why, None)).ok(),
-    }
-}
-
-fn from_file(file: &Path) -> Result<String, String> {
-    let shown = file.display();
-    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}");
-    let metadata = std::fs::metadata(file).map_err(unreadable)?;
-    if !metadata.is_file() || metadata.len() > LONGEST {
-        return Err(format!("{shown} is no file of at most {LONGEST} bytes"));
-    }
-    if secret_file::is_open(&metadata) {
-        return Err(format!("others may read {shown}; run chmod 600 on it"));
-    }
-    let text = std::fs::read_to_string(file).map_err(unreadable)?;
-    match text.trim() {
-        "" => Err(format!("{shown} is empty")),
-        text => Ok(text.to_owned()),
+        (None, Some(file)) => match secret_file::read(&file) {
+            Ok(text) => Some(text.to_string()),
+            Err(why) => {
+                form.wrong(in_file, format!("{} {why}", file.display()), None);
+                None
+            }
+        },
     }
 }

@@ -10,6 +10,7 @@ use super::datastore::DatastoreDocument;
 use super::kind::DocumentKind;
 use super::{batch, datastore, deployment};
 use crate::arm;
+use crate::arm::extension::PREFIX;
 use crate::forms::{Form, Node, Reading};
 use crate::model::batch::{BatchDeployment, BatchEndpoint};
 use crate::model::deployment::Deployment;
@@ -111,8 +112,16 @@ pub(super) fn workspace(form: &Form<'_>, workspaces: &[Workspace]) -> Option<Wor
 /// What its owner writes to a resource and the gateway keeps: what it is for, labels, and a property bag.
 pub(super) fn notes(form: &Form<'_>) -> (String, BTreeMap<String, String>, BTreeMap<String, String>) {
     let description = form.value("description", "").or_else(String::new);
-    let pairs = |key| form.pairs(key, "").into_iter().collect();
-    (description, pairs("tags"), pairs("properties"))
+    let pairs = |key| form.pairs::<String>(key, "").into_iter().collect::<BTreeMap<_, _>>();
+    let (tags, properties) = (pairs("tags"), pairs("properties"));
+    for entry in properties.keys().filter(|entry| entry.starts_with(PREFIX)) {
+        form.wrong(
+            "properties",
+            format!("`{entry}` is no property"),
+            Some("fields stand beside `properties`"),
+        );
+    }
+    (description, tags, properties)
 }
 
 /// The identity as ARM writes it.

@@ -124,8 +124,12 @@ impl Identity {
                 let url = f
                     .value::<String>("url", "Base address of a Microsoft Graph.")
                     .required("https://graph.microsoft.com/v1.0");
-                let token_file =
-                    f.value::<PathBuf>("token_file", "A file with the bearer token to present.").optional();
+                let token_file = f
+                    .value::<PathBuf>(
+                        "token_file",
+                        "A file with the bearer token to present, which nobody else may read.",
+                    )
+                    .optional();
                 let (ca_file, allow_http) = transport(f, base);
                 let url = checked_url(f, "url", &url?, allow_http);
                 Some(Directory {

@@ -1,6 +1,8 @@
 //! Gateways that share a PostgreSQL server: one's change is the other's, the server may go and come back, and what
 //! opens it is shown nowhere.
 
+use std::time::Instant;
+
 use scoregate::app::Gateway;
 use scoregate::settings::Settings;
 use serde_json::json;
@@ -44,7 +46,9 @@ async fn gateways_on_one_server_see_each_others_changes_and_outlive_its_restart(
     // What one makes the other serves, with the very keys.
     assert_eq!(score(&other, "x").await, 404);
     owner.put(&endpoint("shared"), endpoint_body("Key", &json!({}))).await.is(201);
+    let acknowledged = Instant::now();
     until("the other gateway has the endpoint", async || score(&other, "x").await == 401).await;
+    println!("in force at the other gateway {:?} after it was acknowledged", acknowledged.elapsed());
     let keys = owner_of_other.post(&format!("{}/listKeys", endpoint("shared")), json!({})).await.is(200);
     let key = keys.at("/primaryKey").as_str().unwrap();
     owner_of_other.put(&deployment("shared", "blue"), deployment_body(&[&blue.url])).await.is(201);

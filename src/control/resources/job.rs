@@ -92,6 +92,8 @@ pub(in crate::control) async fn of_endpoint(control: &Control, call: &Call, _gra
     let named = call.query("deployment").map(str::to_ascii_lowercase).filter(|name| !name.is_empty());
     let deployment = name("deployment").or(named);
     let workspace = control.job_workspace(call)?;
+    let id = workspace.child("batchEndpoints", &endpoint);
+    control.operations.batch_endpoint(&id).await?.ok_or_else(|| Refusal::NotFound(id.clone()))?;
     let filter = JobFilter { workspace, endpoint: Some((endpoint, deployment)) };
     Ok(Reply::ok(control.jobs_page(call, &filter, for_endpoint).await?)?)
 }
