@@ -6,6 +6,7 @@ mod current;
 mod datastore;
 mod diff;
 mod plan;
+mod sent;
 #[cfg(test)]
 mod tests;
 
@@ -18,9 +19,9 @@ use serde_json::{Value, json};
 use self::change::{Action, Change};
 use self::current::Current;
 use self::plan::Plan;
-use super::client::escape;
 use super::context::Context;
 use super::failure::Failure;
+use super::http::escape;
 use super::output::Columns;
 use super::scope::{described, located, path};
 use super::shape::Noun;

@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::client::escape;
 use super::context::Context;
 use super::failure::Failure;
+use super::http::escape;
 use super::output::{Columns, Format, lay_out};
 use super::say;
 use super::scope::path;

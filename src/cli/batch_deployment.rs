@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::client::escape;
 use super::context::Context;
 use super::edit;
 use super::failure::Failure;
 use super::flags::{self, ChangedDeployment, Changes, Delete, NewDeployment};
+use super::http::escape;
 use super::job::{self, Most};
 use super::output::Columns;
 use super::scope::{described, path};

@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::client::escape;
 use super::context::Context;
 use super::edit;
 use super::failure::Failure;
 use super::flags::{self, Changes, Delete, EndpointFile};
+use super::http::escape;
 use super::job::{self, Most};
 use super::output::Columns;
 use super::scope::{described, path};

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::escape;
 use super::context::Context;
 use super::edit::{self, Edits};
 use super::failure::Failure;
+use super::http::escape;
 use super::output::Columns;
 use super::scope::{described, path};
 use super::shape::{Noun, batch};

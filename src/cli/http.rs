@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Request, RequestBuilder, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -179,6 +180,12 @@ fn unreachable(url: &str, error: &reqwest::Error) -> HttpError {
 pub fn ca_file(given: Option<&Path>, env: &super::Env) -> Option<PathBuf> {
     let names = ["SCOREGATE_CA_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"];
     given.map(Path::to_owned).or_else(|| names.iter().find_map(|name| env.get(name)).map(PathBuf::from))
+}
+
+/// A value as a segment or a query of an address.
+pub fn escape(text: &str) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::client::{Client, escape};
+use super::client::Client;
 use super::context::Context;
 use super::failure::Failure;
+use super::http::escape;
 use super::scope::path;
 use crate::model::scope::Scope;
 

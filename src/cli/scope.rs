@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::Env;
-use super::client::{Client, escape};
+use super::client::Client;
 use super::credential::{Purpose, claims};
 use super::failure::Failure;
+use super::http::escape;
 use super::output::lay_out;
 use crate::model::scope::{Scope, WorkspaceRef};
 use crate::model::workspace::Workspace;

@@ -6,33 +6,7 @@ use serde_json::Value;
 
 use super::change::{Action, Change, is_deployment, is_endpoint};
 use super::plan::Planner;
-use crate::model::names::DeploymentName;
-use crate::model::scope::Scope;
-use crate::resources::Document;
-
-/// Where documents send requests or jobs: endpoint, the document and its field, deployment.
-pub type Sent = (Scope, (String, &'static str), DeploymentName);
-
-pub fn traffics(documents: &[(String, Document)]) -> Vec<Sent> {
-    let mut sent = Vec::new();
-    for (source, document) in documents {
-        let (scope, field, names) = match document {
-            Document::Endpoint(spec) => {
-                let live = spec.traffic.shares().filter(|(_, share)| *share > 0).map(|(name, _)| name);
-                let all = live.chain(spec.mirror.iter().map(|mirror| &mirror.deployment));
-                (spec.scope(), "traffic", all.collect::<Vec<_>>())
-            }
-            Document::BatchEndpoint(endpoint) => {
-                (endpoint.scope(), "defaults", endpoint.default_deployment.iter().collect())
-            }
-            _ => continue,
-        };
-        let Ok(scope) = scope else { continue };
-        let each = names.into_iter().map(|name| (scope.clone(), (source.clone(), field), name.clone()));
-        sent.extend(each);
-    }
-    sent
-}
+use super::sent::Sent;
 
 impl Planner<'_> {
     /// Deletes what of the first workspace no document has.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::cli::client::escape;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::http::escape;
 use crate::cli::scope::path;
 use crate::cli::shape::{Noun, is_made};
 use crate::model::batch::{BatchDeployment, BatchEndpoint};

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::change::{Action, Change, called};
-use super::check::traffics;
 use super::current::{Current, Known};
+use super::sent::traffics;
 use crate::arm;
 use crate::cli::failure::Failure;
 use crate::cli::shape::{self, Noun};

@@ -5,8 +5,8 @@ use reqwest::RequestBuilder;
 
 use super::oauth::{read, seconds};
 use super::{AccessToken, Credentials, Miss};
-use crate::cli::client::escape;
 use crate::cli::http::TIME;
+use crate::cli::http::escape;
 
 /// The metadata service of Azure's machines.
 const IMDS: &str = "http://169.254.169.254";

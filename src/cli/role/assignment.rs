@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{DEFINITIONS, definition_of, flat, guid_of, last, text};
-use crate::cli::client::{Client, escape};
+use crate::cli::client::Client;
 use crate::cli::context::{Context, confirm};
 use crate::cli::failure::Failure;
+use crate::cli::http::escape;
 use crate::cli::output::Columns;
 use crate::cli::scope::path;
 use crate::model::scope::Scope;

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{DEFINITIONS, definition_of, flat, guid_of, last, text};
-use crate::cli::client::escape;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::http::escape;
 use crate::cli::output::Columns;
 use crate::cli::scope::path;
 use crate::model::scope::Scope;
