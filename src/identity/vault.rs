@@ -89,7 +89,9 @@ impl Vault {
                 SecretError::Unreadable(error) if error.kind() == ErrorKind::NotFound => {
                     "; put the store's key there, or make one for a new store with `openssl rand -base64 32`"
                 }
-                SecretError::Unreadable(_) => "; it has to be a file that the gateway's user may read",
+                SecretError::Unreadable(_) | SecretError::NoFile => {
+                    "; it has to be a file that the gateway's user may read"
+                }
                 _ => "",
             };
             wrong(format!("{error}{remedy}"))

@@ -132,7 +132,7 @@ fn what_keeps_it_from_starting_is_told_in_one_line_with_the_remedy() {
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o700)).unwrap();
-    check(&site, &[&named, "cannot be read", "the gateway's user may read"]);
+    check(&site, &[&named, "is no file", "the gateway's user may read"]);
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
