@@ -9,9 +9,11 @@ pub mod server;
 mod tour;
 mod world;
 
+use std::fs::{OpenOptions, Permissions};
 use std::future::Future;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -23,7 +25,7 @@ pub struct Options {
     /// Run the tour of what the gateway decides, print it as a table, and exit 0 only if every line held
     #[arg(long)]
     pub demo: bool,
-    /// First port: data N, issuer N+2, models N+3 and N+4, admin N+10; 0 takes any free ones
+    /// First port: data N, control N+1, issuer N+2, models N+3 and N+4, admin N+10; 0 takes any free ones
     #[arg(long, value_name = "N", default_value_t = 8080)]
     pub port_base: u16,
     /// Write addresses, ids and secrets to this file as JSON once everything serves
@@ -44,7 +46,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Re
     let world = World::start(&directory, port_base, !options.demo).await?;
     if let Some(file) = &options.ready_file {
         let text = format!("{:#}\n", world.ready());
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        write_secret(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let result = if options.demo {
         tour::run(&world).await
@@ -56,4 +58,12 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Re
     };
     world.stop().await;
     result
+}
+
+/// Writes a file that nobody else may read, whoever wrote it before.
+fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut open = OpenOptions::new();
+    let mut open = open.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    open.set_permissions(Permissions::from_mode(0o600))?;
+    open.write_all(text.as_bytes())
 }

@@ -63,7 +63,7 @@ impl Tour<'_> {
     async fn where_it_goes(&mut self) -> anyhow::Result<()> {
         let token = self.token("scientist").await?;
         let split = self.split(&token).await?;
-        self.check("200 requests at 90/10", "blue 180, green 20", &split, near(&split, 180));
+        self.check("200 requests at 90/10", "blue 180, green 20; ±1 a worker", &split, near(&split, 180));
         let mut risks = Vec::new();
         for name in ["blue", "green"] {
             let request = self.client.post(self.world.scoring_url("my-endp1")).bearer_auth(&token);
