@@ -297,6 +297,8 @@ impl Leading<'_> {
         if self.spec().settings.output_action == OutputAction::SummaryOnly {
             return Ok(Ok(()));
         }
+        // Of a job that another has ended meanwhile there may be no items any more: the output would be empty.
+        self.keep_lead().await?;
         // Whoever lost the right to the output's store has nothing written there.
         let snapshot = self.shop.snapshot.fresh().ok_or(Leave::Lost)?;
         let gate = &self.shop.tools().gate;

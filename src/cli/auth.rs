@@ -162,7 +162,15 @@ fn missing(answer: &Value) -> String {
 
 async fn why(context: &Context, options: &Why) -> Result<ExitCode, Failure> {
     let answer = match (&options.request_id, &options.token_file, &options.endpoint) {
-        (Some(id), ..) => context.client.get(&format!("{GATEWAY}/requests/{}", escape(id))).await?,
+        (Some(id), ..) => {
+            let found = context.client.find(&format!("{GATEWAY}/requests/{}", escape(id))).await?;
+            found.ok_or_else(|| {
+                Failure::NotFound(format!(
+                    "nothing is known of request {id}: the last scoring requests are remembered (limits.explained_requests), \
+                     and none of the control plane"
+                ))
+            })?
+        }
         (None, Some(file), Some(endpoint)) => {
             let token = std::fs::read_to_string(file)
                 .map_err(|error| Failure::usage(format!("--token-file {}: {error}", file.display())))?;
