@@ -2,6 +2,7 @@
 
 use super::Got::{self, Leave, Reset, Status};
 use super::World;
+use crate::messages::tried;
 use crate::support::frames::*;
 use crate::support::instance::Holding;
 use crate::support::until;
@@ -106,6 +107,7 @@ async fn frames_are_sound_or_end_their_stream_or_the_connection() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    tried("HTTP/2 frames by hand, as they should or should not end something", FRAMES.len());
     assert!(world.stand.metric("scoregate_panics_total").await < 0.5);
     world.stand.stop().await;
 }

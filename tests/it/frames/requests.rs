@@ -2,6 +2,7 @@
 
 use super::Got::{self, Leave, Reset, Status};
 use super::World;
+use crate::messages::tried;
 use crate::support::frames::*;
 use crate::support::until;
 
@@ -143,6 +144,7 @@ async fn try_all(cases: &[Case]) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    tried("HTTP/2 requests by hand, as they should or should not be seen", cases.len());
     let refused = cases.iter().filter(|(.., got, _)| matches!(got, Reset(_) | Leave(_))).count();
     let counted = async || world.counted("bad_request", "h2").await.to_string() == refused.to_string();
     until("what was not sound is counted, each once", counted).await;
