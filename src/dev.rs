@@ -9,11 +9,9 @@ pub mod server;
 mod tour;
 mod world;
 
-use std::fs::{OpenOptions, Permissions};
 use std::future::Future;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 
@@ -46,7 +44,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Re
     let world = World::start(&directory, port_base, !options.demo).await?;
     if let Some(file) = &options.ready_file {
         let text = format!("{:#}\n", world.ready());
-        write_secret(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+        world::write_secret(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let result = if options.demo {
         tour::run(&world).await
@@ -58,12 +56,4 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Re
     };
     world.stop().await;
     result
-}
-
-/// Writes a file that nobody else may read, whoever wrote it before.
-fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut open = OpenOptions::new();
-    let mut open = open.write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    open.set_permissions(Permissions::from_mode(0o600))?;
-    open.write_all(text.as_bytes())
 }

@@ -1,8 +1,9 @@
 //! Everything that `scoregate dev` starts, and what it tells about it.
 
 use std::fmt::Write;
+use std::fs::Permissions;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -271,10 +272,11 @@ impl World {
     }
 }
 
-/// A file that only its owner may read.
-fn write_secret(file: &Path, text: &str) -> anyhow::Result<()> {
+/// A file that only its owner may read, whoever might read what was there before.
+pub(super) fn write_secret(file: &Path, text: &str) -> anyhow::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut open = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    open.set_permissions(Permissions::from_mode(0o600))?;
     open.write_all(text.as_bytes())?;
     Ok(())
 }
