@@ -3,8 +3,8 @@
 //! The [`Desk`] takes jobs in: it reads what is asked for, judges all the rights that it needs in one decision, and
 //! keeps it. The [`Runner`] carries jobs out, on as many gateways as share the store: one leads a job (`lead`) - lists
 //! its files, cuts them into mini-batches, puts the output together - and all of them take up mini-batches
-//! (`mini_batch`), which are judged again and go through the data plane like any request. What both work with is the
-//! [`Workshop`]'s.
+//! (`mini_batch`), which are judged again and go through the data plane like any request. What both work with are the
+//! [`Services`].
 
 mod authority;
 mod context;
@@ -15,9 +15,9 @@ mod mini_batch;
 mod places;
 mod runner;
 mod secrets;
+mod services;
 mod tokens;
-mod workshop;
 
 pub use desk::Desk;
 pub use runner::Runner;
-pub use workshop::{Tools, Workshop};
+pub use services::{Services, Tools};

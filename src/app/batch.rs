@@ -15,7 +15,7 @@ use super::issuers::Issuers;
 use super::state::State;
 use super::{Base, StartError};
 use crate::artifacts::Opener;
-use crate::batch::{Desk, Runner, Tools, Workshop};
+use crate::batch::{Desk, Runner, Services, Tools};
 use crate::gate::failures::Failures;
 use crate::gate::jobs::JobGate;
 use crate::identity::on_behalf_of::OnBehalfOf;
@@ -91,7 +91,7 @@ impl BatchPlane {
         made: &Made,
         pipeline: &Arc<Pipeline>,
     ) -> Result<BatchPlane, StartError> {
-        let shop = Workshop {
+        let services = Services {
             jobs: state.jobs.clone(),
             audit: state.store.clone(),
             snapshot: state.publisher.cell().clone(),
@@ -101,7 +101,7 @@ impl BatchPlane {
             wake: state.wake.clone(),
             tools: ArcSwap::from_pointee(made.tools(pipeline)),
         };
-        let runner = Runner::new(shop);
+        let runner = Runner::new(services);
         let workers = base.settings.data_plane.workers.max(1);
         let runtime = Builder::new_multi_thread()
             .worker_threads(workers)

@@ -7,8 +7,8 @@ use tokio::sync::OnceCell;
 use super::authority;
 use super::places::{PlaceError, Places};
 use super::secrets::Secrets;
+use super::services::Services;
 use super::tokens::OwnerTokens;
-use super::workshop::Workshop;
 use crate::artifacts::{ArtifactError, Input, Output};
 use crate::identity::caller::Caller;
 use crate::identity::vault::VaultError;
@@ -70,19 +70,20 @@ impl Context {
     }
 
     /// Opens the job's data, once.
-    pub(super) async fn open(&self, shop: &Workshop) -> Result<&Opened, OpenError> {
-        self.opened.get_or_try_init(|| async { self.opened_now(shop) }).await
+    pub(super) async fn open(&self, services: &Services) -> Result<&Opened, OpenError> {
+        self.opened.get_or_try_init(|| async { self.opened_now(services) }).await
     }
 
-    fn opened_now(&self, shop: &Workshop) -> Result<Opened, OpenError> {
-        let (spec, tools) = (&self.job.spec, shop.tools());
-        let Secrets { query, refresh } = Secrets::open(&shop.vault, &self.id, self.job.sealed.as_deref())?;
+    fn opened_now(&self, services: &Services) -> Result<Opened, OpenError> {
+        let (spec, tools) = (&self.job.spec, services.tools());
+        let Secrets { query, refresh } =
+            Secrets::open(&services.vault, &self.id, self.job.sealed.as_deref())?;
         let places = Places::of_job(spec, query.as_ref().map(|query| query.as_str()))?;
-        let stores = places.stores(&shop.snapshot.load());
+        let stores = places.stores(&services.snapshot.load());
         let tokens = match (stores.needs_owner(), &tools.on_behalf, refresh) {
             (None, ..) => None,
             (Some(_), Some(on_behalf), Some(refresh)) => {
-                Some(Arc::new(OwnerTokens::new(on_behalf.clone(), shop.clock.clone(), refresh)))
+                Some(Arc::new(OwnerTokens::new(on_behalf.clone(), services.clock.clone(), refresh)))
             }
             (Some(store), ..) => return Err(OpenError::NoToken(store.to_string())),
         };

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::authority;
 use super::context::{Context, Opened};
 use super::manifest;
-use super::workshop::Workshop;
+use super::services::Services;
 use crate::artifacts::{ArtifactError, Assembled, Written};
 use crate::clock::rfc3339;
 use crate::gate::jobs::Lacking;
@@ -54,20 +54,20 @@ fn ends(code: &str, message: impl Into<String>) -> Leave {
 }
 
 /// Leads a job to its end, or until the lead is lost or the runner stops.
-pub(super) async fn drive(shop: Arc<Workshop>, lead: Lead, stop: CancellationToken) {
+pub(super) async fn drive(services: Arc<Services>, lead: Lead, stop: CancellationToken) {
     let Ok(id) = lead.job.spec.scope() else { return };
     let context = Context::new(lead.job.clone(), id);
-    let leading = Leading { shop: &shop, state: lead.job.state.clone(), lead, context, stop: &stop };
+    let leading = Leading { services: &services, state: lead.job.state.clone(), lead, context, stop: &stop };
     let name = leading.lead.job.spec.name.clone();
     match leading.run().await {
         Ok(()) | Err(Leave::Lost | Leave::End(..)) => {}
         Err(Leave::Store(error)) => warn!(job = %name, %error, "the lead of a job is given up for now"),
     }
-    shop.wake.notify_one();
+    services.wake.notify_one();
 }
 
 struct Leading<'a> {
-    shop: &'a Workshop,
+    services: &'a Services,
     lead: Lead,
     state: JobState,
     context: Context,
@@ -104,7 +104,7 @@ impl Leading<'_> {
     /// Takes down where the job stands; the lead is lost if somebody else has it.
     async fn note(&mut self) -> Result<(), Leave> {
         let sealed = self.lead.job.sealed.clone();
-        let noted = self.shop.jobs.note(&self.lead, &self.state, sealed.as_deref()).await?;
+        let noted = self.services.jobs.note(&self.lead, &self.state, sealed.as_deref()).await?;
         if noted { Ok(()) } else { Err(Leave::Lost) }
     }
 
@@ -126,7 +126,7 @@ impl Leading<'_> {
 
     /// Whether the owner may still have the job go on, and there is still what it is to be scored by.
     async fn judge(&self, opened: &Opened) -> Result<(), Leave> {
-        let Some(snapshot) = self.shop.snapshot.fresh() else { return Ok(()) };
+        let Some(snapshot) = self.services.snapshot.fresh() else { return Ok(()) };
         let spec = self.spec();
         let endpoint = snapshot.endpoints.get(spec.endpoint.key());
         let there = endpoint.filter(|endpoint| endpoint.deployment(spec.deployment.key()).is_some());
@@ -135,7 +135,7 @@ impl Leading<'_> {
             return Err(ends("DeploymentGone", message));
         };
         let judged =
-            self.shop.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
+            self.services.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
         match judged {
             // What cannot be looked up now is asked again; meanwhile no mini-batch goes on either.
             Ok(_) | Err(Lacking::Unavailable) => Ok(()),
@@ -146,7 +146,7 @@ impl Leading<'_> {
     }
 
     async fn opened(&self) -> Result<&Opened, Leave> {
-        self.context.open(self.shop).await.map_err(|error| {
+        self.context.open(self.services).await.map_err(|error| {
             let failure = error.failure();
             Leave::End(JobStatus::Failed, Some(failure))
         })
@@ -169,20 +169,20 @@ impl Leading<'_> {
         for (at, group) in files.chunks(size.saturating_mul(CHUNK)).enumerate() {
             self.keep().await?;
             let items: Vec<_> = group.chunks(size).map(<[_]>::to_vec).collect();
-            if !self.shop.jobs.plan(&self.lead, (at * CHUNK) as u64, &items).await? {
+            if !self.services.jobs.plan(&self.lead, (at * CHUNK) as u64, &items).await? {
                 return Err(Leave::Lost);
             }
         }
         self.state.counts =
             Counts { files: files.len() as u64, mini_batches: mini_batches as u64, ..Counts::default() };
-        self.state.started = Some(self.shop.clock.unix_millis());
+        self.state.started = Some(self.services.clock.unix_millis());
         self.state.status = JobStatus::Running;
         self.note().await?;
         if self.spec().settings.logging_level != LoggingLevel::Warning {
             let (job, files) = (&self.spec().name, files.len());
             info!(%job, files, mini_batches, "a job is running");
         }
-        self.shop.wake.notify_one();
+        self.services.wake.notify_one();
         Ok(())
     }
 
@@ -194,7 +194,7 @@ impl Leading<'_> {
                 let opened = self.opened().await?;
                 self.judge(opened).await?;
             }
-            let found = self.shop.jobs.counts(&self.context.id).await?;
+            let found = self.services.jobs.counts(&self.context.id).await?;
             let (threshold, files) = (self.spec().settings.error_threshold, self.state.counts.files);
             let planned = self.state.counts.mini_batches;
             let moved = (found.done, found.failed, found.retries)
@@ -214,14 +214,14 @@ impl Leading<'_> {
             if moved {
                 progress = Instant::now();
             }
-            let patience = self.shop.tools().limits.batch_patience + self.spec().settings.timeout;
+            let patience = self.services.tools().limits.batch_patience + self.spec().settings.timeout;
             if progress.elapsed() > patience {
                 let message = format!(
                     "no mini-batch ended in {patience:?}; see whether the deployment's instances are there and answer"
                 );
                 return Err(ends("NoProgress", message));
             }
-            if beat.elapsed() >= self.shop.beat() {
+            if beat.elapsed() >= self.services.beat() {
                 beat = Instant::now();
                 self.keep().await?;
                 self.note().await?;
@@ -231,7 +231,7 @@ impl Leading<'_> {
                 () = tokio::time::sleep(LOOK) => {}
             }
             // A request to stop is seen at the next look, whoever took it down.
-            if self.shop.jobs.job(&self.context.id).await?.is_some_and(|job| job.cancel) {
+            if self.services.jobs.job(&self.context.id).await?.is_some_and(|job| job.cancel) {
                 self.keep().await?;
             }
         }
@@ -249,18 +249,18 @@ impl Leading<'_> {
             (status, self.state.failure) = (JobStatus::Failed, Some(problem));
         }
         self.state.status = status;
-        self.state.ended = Some(self.shop.clock.unix_millis());
-        if !self.shop.jobs.note(&self.lead, &self.state, None).await? {
+        self.state.ended = Some(self.services.clock.unix_millis());
+        if !self.services.jobs.note(&self.lead, &self.state, None).await? {
             return Err(Leave::Lost);
         }
-        self.shop.metrics.batch_jobs.with_label_values(&[status.as_str()]).inc();
+        self.services.metrics.batch_jobs.with_label_values(&[status.as_str()]).inc();
         self.record(status).await;
         if self.spec().settings.logging_level != LoggingLevel::Warning || status == JobStatus::Failed {
             let (job, counts) = (&self.spec().name, &self.state.counts);
             let code = self.state.failure.as_ref().map(|failure| failure.code.as_str());
             info!(%job, status = status.as_str(), code, rows = counts.rows, failures = counts.failures, "a job ended");
         }
-        if let Ok(opened) = self.context.open(self.shop).await
+        if let Ok(opened) = self.context.open(self.services).await
             && let Err(error) = opened.output.clear().await
         {
             warn!(job = %self.spec().name, %error, "parts of a job's output are left over");
@@ -271,17 +271,17 @@ impl Leading<'_> {
     /// Writes the output and its manifest. The inner error is the job's, the outer one the lead's.
     async fn put_together(&mut self, status: JobStatus) -> Result<Result<(), Failure>, Leave> {
         let id = self.context.id.clone();
-        let found = self.shop.jobs.counts(&id).await?;
+        let found = self.services.jobs.counts(&id).await?;
         let (files, mini_batches) = (self.state.counts.files, self.state.counts.mini_batches);
         self.state.counts = Counts { mini_batches, files, ..found };
-        let opened = match self.context.open(self.shop).await {
+        let opened = match self.context.open(self.services).await {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error.failure())),
         };
         let (mut parts, mut failures) = (Vec::new(), Vec::new());
         let mut from = 0;
         loop {
-            let ended = self.shop.jobs.ended(&id, from, u32::try_from(CHUNK).unwrap_or(u32::MAX)).await?;
+            let ended = self.services.jobs.ended(&id, from, u32::try_from(CHUNK).unwrap_or(u32::MAX)).await?;
             let Some(last) = ended.last() else { break };
             from = last.index + 1;
             for Ended { index, part, .. } in ended {
@@ -300,8 +300,8 @@ impl Leading<'_> {
         // Of a job that another has ended meanwhile there may be no items any more: the output would be empty.
         self.keep_lead().await?;
         // Whoever lost the right to the output's store has nothing written there.
-        let snapshot = self.shop.snapshot.fresh().ok_or(Leave::Lost)?;
-        let gate = &self.shop.tools().gate;
+        let snapshot = self.services.snapshot.fresh().ok_or(Leave::Lost)?;
+        let gate = &self.services.tools().gate;
         match gate.judge(&snapshot.policy, &opened.caller, &opened.output_rights).await {
             Ok(_) => {}
             Err(Lacking::Rights(lost)) => return Ok(Err(authority::revoked(&self.spec().owner, &lost))),
@@ -317,7 +317,7 @@ impl Leading<'_> {
         };
         let Assembled { uri, bytes, .. } = &assembled;
         (self.state.output, self.state.counts.bytes_written) = (Some(uri.clone()), *bytes);
-        let text = manifest::signed(self.spec(), &self.state, status, &assembled, &self.shop.vault);
+        let text = manifest::signed(self.spec(), &self.state, status, &assembled, &self.services.vault);
         let text = match text {
             Ok(text) => text,
             Err(error) => {
@@ -338,7 +338,7 @@ impl Leading<'_> {
 
     /// Keeps the lead, whatever was asked of the job.
     async fn keep_lead(&self) -> Result<KeptJob, Leave> {
-        let kept = self.shop.jobs.keep_lead(&self.lead, self.shop.until()).await?;
+        let kept = self.services.jobs.keep_lead(&self.lead, self.services.until()).await?;
         kept.ok_or(Leave::Lost)
     }
 
@@ -353,7 +353,7 @@ impl Leading<'_> {
                     return Ok(done);
                 }
                 () = self.stop.cancelled() => return Err(Leave::Lost),
-                () = tokio::time::sleep(self.shop.beat()) => {
+                () = tokio::time::sleep(self.services.beat()) => {
                     self.keep_lead().await?;
                 }
             }
@@ -366,11 +366,11 @@ impl Leading<'_> {
             (_, JobStatus::Completed) | (None, _) => Outcome::Done,
             (Some(failure), _) => Outcome::Refused { code: failure.code.clone() },
         };
-        let (request, time) = (&self.spec().request_id, rfc3339(self.shop.clock.unix()));
+        let (request, time) = (&self.spec().request_id, rfc3339(self.services.clock.unix()));
         let deed = Deed::of_gateway("batch", "Scoregate.Gateway/jobs/end", request, time);
         let deed = Deed { scope: self.context.id.clone(), outcome, ..deed };
-        if let Err(error) = self.shop.audit.commit(Batch { changes: Vec::new(), deed }).await {
-            self.shop.metrics.audit_failures.inc();
+        if let Err(error) = self.services.audit.commit(Batch { changes: Vec::new(), deed }).await {
+            self.services.metrics.audit_failures.inc();
             warn!(job = %self.spec().name, %error, "a job's end could not be recorded");
         }
     }

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, Uri};
 use tracing::{debug, info};
 
 use super::context::{Context, Opened};
-use super::workshop::Workshop;
+use super::services::Services;
 use crate::artifacts::{ArtifactError, Packed, Packing, PartWriter, predictions};
 use crate::gate::authorize::Permit;
 use crate::gate::fault::{Fault, Reason};
@@ -28,7 +28,7 @@ const TOLD: usize = 20;
 
 /// A mini-batch in hand.
 pub(super) struct MiniBatch {
-    pub(super) shop: Arc<Workshop>,
+    pub(super) services: Arc<Services>,
     pub(super) context: Arc<Context>,
     pub(super) claim: Claim,
 }
@@ -49,20 +49,20 @@ enum Stop {
 /// Dropping the future gives it up; what it has written then counts for nothing.
 pub(super) async fn score(mini_batch: MiniBatch) {
     let outcome = mini_batch.outcome().await;
-    let MiniBatch { shop, context, claim } = &mini_batch;
+    let MiniBatch { services, context, claim } = &mini_batch;
     let word = match &outcome {
         Outcome::Done(_) => "done",
         Outcome::Failed(_) => "failed",
         Outcome::Again { .. } => "again",
         Outcome::GivenUp => "given_up",
     };
-    let settled = shop.jobs.settle(claim, &outcome).await;
+    let settled = services.jobs.settle(claim, &outcome).await;
     match settled {
         Ok(true) => {
-            shop.metrics.batch_mini_batches.with_label_values(&[word]).inc();
+            services.metrics.batch_mini_batches.with_label_values(&[word]).inc();
             if let Outcome::Done(part) | Outcome::Failed(part) = &outcome {
-                shop.metrics.batch_rows.inc_by(part.rows);
-                shop.metrics.batch_failures.inc_by(part.failures);
+                services.metrics.batch_rows.inc_by(part.rows);
+                services.metrics.batch_failures.inc_by(part.failures);
             }
             if context.job.spec.settings.logging_level == LoggingLevel::Debug {
                 info!(job = %context.job.spec.name, index = claim.index, attempt = claim.attempt, outcome = word, "a mini-batch ended");
@@ -118,13 +118,13 @@ impl MiniBatch {
             });
         }
         let wait = 200_i64 << self.claim.failed.min(6);
-        Outcome::Again { not_before: self.shop.clock.unix_millis() + wait }
+        Outcome::Again { not_before: self.services.clock.unix_millis() + wait }
     }
 
     /// One try. On the last one a request that fails takes only itself out of the output.
     async fn attempt(&self, last: bool) -> Result<Part, Stop> {
         let spec = &self.context.job.spec;
-        let opened = match self.context.open(&self.shop).await {
+        let opened = match self.context.open(&self.services).await {
             Ok(opened) => opened,
             Err(error) => return Err(Stop::Failed(error.failure())),
         };
@@ -145,7 +145,7 @@ impl MiniBatch {
 
     async fn file(&self, opened: &Opened, file: &FileRef, made: &mut Made) -> Result<(), Stop> {
         let settings = &self.context.job.spec.settings;
-        let limits = &self.shop.tools().limits;
+        let limits = &self.services.tools().limits;
         let packing = Packing {
             format: settings.request_format,
             rows_per_request: settings.rows_per_request,
@@ -189,10 +189,10 @@ impl MiniBatch {
             name: HeaderValue::try_from(self.context.job.spec.name.as_str())
                 .unwrap_or(HeaderValue::from_static("job")),
             uri: self.uri(),
-            most: self.shop.tools().limits.batch_answer_bytes,
+            most: self.services.tools().limits.batch_answer_bytes,
         };
         let lost = u64::from(rows.unwrap_or(1));
-        let pipeline = self.shop.tools().pipeline.clone();
+        let pipeline = self.services.tools().pipeline.clone();
         let problem = match pipeline.work(work).await {
             Ok(answer) if answer.status == StatusCode::OK => {
                 let kind = answer.content_type.as_ref().and_then(|kind| kind.to_str().ok());
@@ -232,11 +232,11 @@ impl MiniBatch {
     /// The right to go on, judged now, and what scores.
     async fn permit(&self, opened: &Opened) -> Result<(Permit, Arc<DeploymentRoute>), Stop> {
         let spec = &self.context.job.spec;
-        let snapshot = self.shop.snapshot.fresh().ok_or(Stop::Wait)?;
+        let snapshot = self.services.snapshot.fresh().ok_or(Stop::Wait)?;
         let endpoint = snapshot.endpoints.get(spec.endpoint.key()).ok_or(Stop::Halt)?;
         let deployment = endpoint.deployment(spec.deployment.key()).ok_or(Stop::Halt)?.clone();
         let judged =
-            self.shop.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
+            self.services.tools().gate.authorize(&snapshot, endpoint, &opened.caller, &opened.rights).await;
         match judged {
             Ok((permit, _)) => Ok((permit, deployment)),
             Err(Lacking::Rights(_)) => Err(Stop::Halt),

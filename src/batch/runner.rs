@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::mini_batch::MiniBatch;
-use super::workshop::{Tools, Workshop};
+use super::services::{Services, Tools};
 use super::{lead, mini_batch};
 use crate::model::scope::Scope;
 use crate::store::StoreError;
@@ -32,7 +32,7 @@ const RUNNING: u32 = 64;
 pub struct Runner {
     /// Its name among the gateways of a store.
     holder: String,
-    shop: Arc<Workshop>,
+    services: Arc<Services>,
     /// Jobs that are worked on here.
     contexts: Mutex<HashMap<Scope, Arc<Context>>>,
     held: Mutex<HashMap<(Scope, u64), Held>>,
@@ -57,7 +57,7 @@ struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.runner.shop.metrics.batch_active.dec();
+        self.runner.services.metrics.batch_active.dec();
         let mut held = self.runner.held.lock();
         // A later try of it may be held here by now.
         if held.get(&self.key).is_some_and(|held| held.claim.attempt == self.attempt) {
@@ -68,10 +68,10 @@ impl Drop for Hold {
 
 impl Runner {
     /// A runner that does nothing yet.
-    pub fn new(shop: Workshop) -> Arc<Runner> {
+    pub fn new(services: Services) -> Arc<Runner> {
         Arc::new(Runner {
             holder: Uuid::new_v4().to_string(),
-            shop: Arc::new(shop),
+            services: Arc::new(services),
             contexts: Mutex::default(),
             held: Mutex::default(),
             gateways: AtomicU32::new(1),
@@ -80,7 +80,7 @@ impl Runner {
 
     /// Works by another configuration from now on.
     pub fn take_up(&self, tools: Tools) {
-        self.shop.tools.store(Arc::new(tools));
+        self.services.tools.store(Arc::new(tools));
         // What was opened by the former is opened anew.
         self.contexts.lock().clear();
     }
@@ -99,13 +99,13 @@ impl Runner {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.shop.wake.notified() => {}
+                () = self.services.wake.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 Some(_) = work.join_next() => {}
                 () = tokio::time::sleep_until(due) => {
-                    due = Instant::now() + self.shop.beat();
+                    due = Instant::now() + self.services.beat();
                     self.keep_claims().await;
-                    self.say_present(self.shop.until()).await;
+                    self.say_present(self.services.until()).await;
                     self.sweep().await;
                 }
             }
@@ -117,7 +117,7 @@ impl Runner {
         work.shutdown().await;
         for claim in held {
             // Whoever takes it up waits until the lease ends, if this fails.
-            let _ = self.shop.jobs.settle(&claim, &Outcome::GivenUp).await;
+            let _ = self.services.jobs.settle(&claim, &Outcome::GivenUp).await;
         }
         self.say_present(0).await;
         while leads.join_next().await.is_some() {}
@@ -126,7 +126,7 @@ impl Runner {
     /// Removes what jobs that have ended left in the store, not too much at once.
     async fn sweep(&self) {
         for _ in 0..SWEEPS {
-            match self.shop.jobs.sweep().await {
+            match self.services.jobs.sweep().await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -139,8 +139,8 @@ impl Runner {
 
     /// Says that this gateway carries out jobs, and learns how many do.
     async fn say_present(&self, until: i64) {
-        let times = (self.shop.clock.unix_millis(), until);
-        if let Ok(count) = self.shop.jobs.present(&self.holder, times).await {
+        let times = (self.services.clock.unix_millis(), until);
+        if let Ok(count) = self.services.jobs.present(&self.holder, times).await {
             self.gateways.store(u32::try_from(count).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
         }
     }
@@ -150,18 +150,18 @@ impl Runner {
         leads: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        while leads.len() < self.shop.tools().limits.batch_leads {
-            let now = self.shop.clock.unix_millis();
-            let Some(lead) = self.shop.jobs.lead(now, self.shop.until()).await? else { break };
-            leads.spawn(lead::drive(self.shop.clone(), lead, stop.child_token()));
+        while leads.len() < self.services.tools().limits.batch_leads {
+            let now = self.services.clock.unix_millis();
+            let Some(lead) = self.services.jobs.lead(now, self.services.until()).await? else { break };
+            leads.spawn(lead::drive(self.services.clone(), lead, stop.child_token()));
         }
         Ok(())
     }
 
     /// Takes up mini-batches of running jobs, in turns, as many as there is room for.
     async fn take_work(self: &Arc<Self>, work: &mut JoinSet<()>) -> Result<(), StoreError> {
-        let most = self.shop.tools().limits.batch_mini_batches;
-        let running = self.shop.jobs.running(RUNNING).await?;
+        let most = self.services.tools().limits.batch_mini_batches;
+        let running = self.services.jobs.running(RUNNING).await?;
         let all = running.len() < RUNNING as usize;
         let with_id = |job: KeptJob| job.spec.scope().ok().map(|id| (job, id));
         let mut open: Vec<(KeptJob, Scope)> = running.into_iter().filter_map(with_id).collect();
@@ -186,8 +186,8 @@ impl Runner {
                 if held >= share as usize {
                     continue;
                 }
-                let times = (self.shop.clock.unix_millis(), self.shop.until());
-                let claims = self.shop.jobs.claim(&id, times, 1, in_all.max(1)).await?;
+                let times = (self.services.clock.unix_millis(), self.services.until());
+                let claims = self.services.jobs.claim(&id, times, 1, in_all.max(1)).await?;
                 if claims.is_empty() {
                     continue;
                 }
@@ -214,10 +214,10 @@ impl Runner {
         if let Some(former) = self.held.lock().insert(key.clone(), held) {
             former.lost.cancel();
         }
-        self.shop.metrics.batch_active.inc();
+        self.services.metrics.batch_active.inc();
         let hold = Hold { runner: self.clone(), key, attempt: claim.attempt };
         work.spawn(async move {
-            let mini_batch = MiniBatch { shop: hold.runner.shop.clone(), context, claim };
+            let mini_batch = MiniBatch { services: hold.runner.services.clone(), context, claim };
             tokio::select! {
                 () = lost.cancelled() => {}
                 () = mini_batch::score(mini_batch) => {}
@@ -231,7 +231,7 @@ impl Runner {
         if claims.is_empty() {
             return;
         }
-        match self.shop.jobs.keep_claims(&claims, self.shop.until()).await {
+        match self.services.jobs.keep_claims(&claims, self.services.until()).await {
             Ok(lost) => {
                 let held = self.held.lock();
                 for claim in lost {

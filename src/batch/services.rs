@@ -33,9 +33,9 @@ pub struct Tools {
     pub limits: Limits,
 }
 
-/// Where jobs are carried out.
+/// What jobs are carried out with.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct Services {
     /// Where jobs are kept.
     pub jobs: Arc<dyn JobStore>,
     /// Where deeds are recorded.
@@ -54,7 +54,7 @@ pub struct Workshop {
     pub tools: ArcSwap<Tools>,
 }
 
-impl Workshop {
+impl Services {
     pub(super) fn tools(&self) -> Arc<Tools> {
         self.tools.load_full()
     }
